@@ -1,0 +1,156 @@
+"""Everything a user may set, as frozen dataclasses; read from flags, JAXSERVE_* and a TOML file.
+
+A field is the one home of its default and of its help line: the command line, the environment
+and the file reader are derived from it. Nothing is written into a config once it is made.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from jaxserve.errors import ConfigError
+
+ENV_PREFIX = "JAXSERVE_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Which model, and in what precision."""
+
+    model: str | None = None
+    """A folder or a Hugging Face hub id. Without it the model that ships with jaxserve."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    served_model_name: tuple[str, ...] = ()
+    """Names clients may call the model by; the first is the one shown. Default: the model's own."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
+    generation_config: Literal["auto", "off"] = "auto"
+    """auto: the model's generation_config.json sets the defaults of sampling params."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshConfig:
+    """How many devices share the model."""
+
+    tensor_parallel: int = 1
+    """Devices that each layer is split over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Sizes of the engine; each default is derived from the model and the memory there is."""
+
+    max_model_len: int | None = None
+    """Most tokens of prompt and output together. Default: the model's context, or what fits."""
+    page_size: int | None = None
+    """Tokens in a page of the KV cache."""
+    num_pages: int | None = None
+    """Pages in the KV cache."""
+    max_batch_size: int | None = None
+    """Most requests that run at once (slots)."""
+    token_budget: int | None = None
+    """Most tokens one step computes."""
+    prefix_cache: bool = True
+    """Reuse the KV of prompts that begin alike."""
+    max_queued_requests: int = 1024
+    """Requests that may wait; one more is answered 429."""
+    compilation_cache: Path | None = None
+    """Folder of the persistent compilation cache. Default: ~/.cache/jaxserve/compiled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """The HTTP front."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8080
+    """Port to listen on; 0 takes a free one."""
+    api_key: tuple[str, ...] = ()
+    """Keys a client may send as a bearer token; none means no key is asked for."""
+    payload_limit: int = 2_000_000
+    """Largest request body, in bytes."""
+    cors_allow_origin: tuple[str, ...] = ()
+    """Origins that browsers may call from; * is any."""
+    shutdown_timeout: float = 90.0
+    """Seconds that running requests get to finish after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """What `jaxserve serve` is given."""
+
+    source: ModelSource = field(default_factory=ModelSource)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+
+
+def load_config(path: Path | None, environ: dict[str, str] | None = None) -> ServeConfig:
+    """The config that `path` (TOML, a table per section) and JAXSERVE_* variables describe.
+
+    The environment wins over the file. Raises ConfigError for an unknown key or a bad value.
+    """
+    sections = _read_toml(path) if path else {}
+    origin = str(path)
+    _refuse_unknown(sections, [f.name for f in fields(ServeConfig)], f"section in {origin}")
+    by_env = _read_environ(dict(os.environ) if environ is None else environ)
+    merged: dict[str, dict[str, Any]] = {}
+    for section, known in _known_keys().items():
+        table = sections.get(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{origin}: {section} must be a table, got {table!r}")
+        _refuse_unknown(table, known, f"key of [{section}] in {origin}")
+        merged[section] = {**table, **by_env.get(section, {})}
+    try:
+        return pydantic.TypeAdapter(ServeConfig).validate_python(merged)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where} = {first['input']!r}: {first['msg']}") from None
+
+
+def _known_keys() -> dict[str, list[str]]:
+    classes = {"source": ModelSource, "mesh": MeshConfig, "engine": EngineConfig}
+    return {
+        name: [f.name for f in fields(cls)]
+        for name, cls in {**classes, "server": ServerConfig}.items()
+    }
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _read_environ(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
+    homes = {key: section for section, keys in _known_keys().items() for key in keys}
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX):
+            continue
+        key = name.removeprefix(ENV_PREFIX).lower()
+        _refuse_unknown([key], list(homes), f"environment variable {ENV_PREFIX}*")
+        many = key in ("served_model_name", "api_key", "cors_allow_origin")
+        found.setdefault(homes[key], {})[key] = value.split(",") if many else value
+    return found
+
+
+def _refuse_unknown(given: Any, known: list[str], what: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+            raise ConfigError(f"unknown {what}: {key}{hint}")

@@ -1,0 +1,135 @@
+"""What a request is to the engine: token ids, sampling params, progress, and what comes back.
+
+Plain values only: no text, no arrays, no clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class FinishReason(enum.StrEnum):
+    """Why a request ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How to draw tokens and when to stop; every value already validated.
+
+    Temperature 0 is greedy and ignores top_k, top_p and min_p. `top_k` 0 is off. `seed` None
+    means the engine picks one. `logprobs` is None for none, else how many alternatives come with
+    the chosen token (0 to `EngineLimits.max_logprobs`).
+    """
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+    stop_token_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0 or self.top_k == 1
+
+    @property
+    def needs_token_counts(self) -> bool:
+        return (
+            self.presence_penalty != 0.0
+            or self.frequency_penalty != 0.0
+            or self.repetition_penalty != 1.0
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Request:
+    """A request and its progress. Owned by the scheduler once added.
+
+    `num_computed_tokens` is the one progress number: tokens whose KV is in the cache, or will be
+    once the steps in flight have run. It chases `num_tokens`. `num_pending` counts tokens that
+    were sampled by steps in flight and are not known to the host yet; they come after
+    `token_ids`.
+    """
+
+    id: str
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    cache_salt: str = ""
+    output_ids: list[int] = field(default_factory=list)
+    num_computed_tokens: int = 0
+    num_pending: int = 0
+    num_cached_tokens: int | None = None  # prompt tokens found computed at first admission
+    num_preemptions: int = 0
+    slot: int | None = None
+    pages: list[int] = field(default_factory=list)
+    page_hashes: list[bytes] = field(default_factory=list)  # of the full pages, in order
+    finish_reason: FinishReason | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and output, pending tokens included."""
+        return len(self.prompt_ids) + len(self.output_ids) + self.num_pending
+
+    def token_at(self, index: int) -> int | None:
+        """The token at `index` of prompt + output; None while it is pending."""
+        num_prompt = len(self.prompt_ids)
+        if index < num_prompt:
+            return self.prompt_ids[index]
+        index -= num_prompt
+        return self.output_ids[index] if index < len(self.output_ids) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """Log-probability of one generated token, before temperature, penalties and masks.
+
+    `top` holds the most likely (token id, logprob), best first; the chosen token's entry there,
+    if any, is the same double as `logprob`.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenDelta:
+    """What one step gave one request.
+
+    `finish_reason` is set on the last delta of a request and only there. `stop_token_id` is the
+    member of `stop_token_ids` that ended it (None for the model's own end of sequence). `error`
+    is set with FinishReason.ERROR.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()  # one per token id when asked for, else empty
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+    num_cached_tokens: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What the engine was built for; requests are checked against it before they are submitted."""
+
+    max_model_len: int  # most tokens of prompt and output together
+    vocab_size: int  # ids the tokenizer knows; larger ones are refused and never sampled
+    eos_token_ids: frozenset[int]
+    max_logprobs: int
+    max_queued_requests: int

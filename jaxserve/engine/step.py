@@ -1,0 +1,55 @@
+"""What a step is: one scheduler decision and one device call. Plain values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxserve.engine.request import Request, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A request's share of a step: compute its tokens [start, start + num_tokens).
+
+    `samples` says that the share reaches the end of the known tokens, so that a token is drawn.
+    `takes_slot` says that the request got `slot` in this very step, so that whatever the device
+    keeps per slot is stale and must be set before the step runs.
+    """
+
+    request: Request
+    slot: int
+    start: int
+    num_tokens: int
+    samples: bool
+    takes_slot: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Rows to compute together. The rows that compute one token come first."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(row.num_tokens for row in self.rows)
+
+    @property
+    def decode_only(self) -> bool:
+        return all(row.num_tokens == 1 for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a row drew. `finite` is False when its logits were not all finite numbers."""
+
+    token_id: int
+    logprob: TokenLogprob | None = None
+    finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One entry per row of the step, None for the rows that do not sample."""
+
+    sampled: tuple[Sampled | None, ...]

@@ -1,0 +1,1 @@
+"""The HTTP front: OpenAI-compatible routes over a `TextGenerator`. Knows no JAX."""

@@ -1,0 +1,1 @@
+"""Text at the edge of the engine: tokenizer, chat templates, detokenizing, stop strings."""

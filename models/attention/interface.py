@@ -1,0 +1,55 @@
+"""What an attention backend is: it writes new keys and values into pages and attends over them.
+
+A backend owns the layout of its pages; nobody else looks inside them. One layer's pages are one
+array. Knows nothing of models and of the scheduler.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+
+class AttentionMetadata(NamedTuple):
+    """Which tokens a step computes and where their KV lives. Padded rows and tokens are idle.
+
+    Tokens of all rows lie one after another; row r owns [cu_q_lens[r], cu_q_lens[r + 1]).
+    Rows at or past `num_seqs` are idle: their kv_len is 0 and they own no token. Tokens at or
+    past cu_q_lens[num_seqs] are idle: nothing is written for them and their output is garbage.
+    """
+
+    positions: jax.Array  # i32[T]; position of each token in its sequence
+    page_indices: jax.Array  # i32[R, pages_per_seq]; a row's pages in order
+    kv_lens: jax.Array  # i32[R]; valid KV length, this step's tokens included
+    cu_q_lens: jax.Array  # i32[R + 1]; running sum of the query lengths
+    num_seqs: jax.Array  # i32[1]; live rows
+
+
+class AttentionBackend(Protocol):
+    """Write and attend in one call."""
+
+    def init_pages(
+        self, *, num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, dtype: jnp.dtype
+    ) -> jax.Array:
+        """One layer's empty pages, in this backend's layout (trace it for the shape alone)."""
+        ...
+
+    def __call__(
+        self,
+        q: jax.Array,  # [T, N, H]
+        k: jax.Array,  # [T, K, H]
+        v: jax.Array,  # [T, K, H]
+        pages: jax.Array,
+        metadata: AttentionMetadata,
+        *,
+        scale: float,
+        one_token_per_row: bool,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Write k and v at the tokens' positions, then attend causally over each row's KV.
+
+        Returns ([T, N, H] in q's dtype, pages). `one_token_per_row` promises T == R and that
+        token r is row r's (decode); the caller gives `pages` away.
+        """
+        ...

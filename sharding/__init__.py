@@ -1,0 +1,1 @@
+"""Mesh axes, mesh building and the rules from logical axes to mesh axes."""

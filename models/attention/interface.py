@@ -30,6 +30,9 @@ class AttentionMetadata(NamedTuple):
 class AttentionBackend(Protocol):
     """Write and attend in one call."""
 
+    page_axes: tuple[str | None, ...]
+    """Logical axes of one layer's pages, for sharding."""
+
     def init_pages(
         self, *, num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, dtype: jnp.dtype
     ) -> jax.Array:

@@ -1,0 +1,280 @@
+"""How does a step become arrays: rows to one padded buffer of 32-bit words, and back.
+
+Everything the device needs to know about a step travels in one host-to-device copy, and what it
+answers comes back in one. Knows the layout of both; the program that runs between is the runner's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from jaxserve.engine.request import Request, TokenLogprob
+from jaxserve.engine.sampling import BatchSampling, Draw
+from jaxserve.engine.step import Row, Sampled, Step, StepResult
+from jaxserve.models.attention.interface import AttentionMetadata
+
+CARRIED = -1  # a token the host does not know yet: the device has it, in the row's slot
+
+Words = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A padded size there is a program for."""
+
+    num_tokens: int
+    num_rows: int
+    one_token_per_row: bool
+
+    def __str__(self) -> str:
+        return f"decode {self.num_rows}" if self.one_token_per_row else f"mixed {self.num_tokens}"
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The sizes compiled for: decode by rows, mixed by tokens; each ascending."""
+
+    decode: tuple[Bucket, ...]
+    mixed: tuple[Bucket, ...]
+
+    @classmethod
+    def build(cls, *, max_rows: int, token_budget: int, min_rows: int = 1) -> Buckets:
+        """Decode buckets in powers of two up to `max_rows`, mixed ones in powers of four.
+
+        `min_rows` is the smallest decode bucket: 2 where one row is slow (bfloat16 on a CPU).
+        """
+        rows = _sizes(min(min_rows, max_rows), max_rows, factor=2)
+        tokens = _sizes(min(32, token_budget), token_budget, factor=4)
+        return cls(
+            decode=tuple(Bucket(n, n, True) for n in rows),
+            mixed=tuple(Bucket(n, max_rows, False) for n in tokens),
+        )
+
+    @property
+    def all(self) -> tuple[Bucket, ...]:
+        return self.decode + self.mixed
+
+    def smallest(self, step: Step) -> Bucket:
+        if step.decode_only:
+            return next(b for b in self.decode if b.num_rows >= len(step.rows))
+        return next(b for b in self.mixed if b.num_tokens >= step.num_tokens)
+
+
+def _sizes(first: int, last: int, *, factor: int) -> list[int]:
+    sizes = [first]
+    while sizes[-1] < last:
+        sizes.append(min(sizes[-1] * factor, last))
+    return sizes
+
+
+class Inputs(NamedTuple):
+    """A step on the device. `tokens` may hold CARRIED."""
+
+    tokens: jax.Array  # i32[T]
+    attention: AttentionMetadata
+    slots: jax.Array  # i32[R]
+    samples: jax.Array  # bool[R]
+    sampling: BatchSampling
+
+
+# The fields of a row in the buffer, and how many words each takes; floats travel as their bits.
+# The first four change with every step, the others belong to the request.
+_STEP_FIELDS = {"slot": 1, "samples": 1, "start": 1, "num_tokens": 1}
+_FLOAT_FIELDS = {
+    "temperature": 1,
+    "top_p": 1,
+    "min_p": 1,
+    "presence_penalty": 1,
+    "frequency_penalty": 1,
+    "repetition_penalty": 1,
+}
+_INTEGER_FIELDS = {
+    "top_k": 1,
+    "seed": 2,
+    "stops_from": 1,  # position from which the request may stop (min_tokens)
+    "counts_tokens": 1,
+    "has_bias": 1,
+    "wants_logprobs": 1,
+}
+_FIELDS = {**_STEP_FIELDS, **_FLOAT_FIELDS, **_INTEGER_FIELDS}
+_COLUMN = {name: sum(list(_FIELDS.values())[:index]) for index, name in enumerate(_FIELDS)}
+_NUM_COLUMNS = sum(_FIELDS.values())
+
+
+def num_words(bucket: Bucket, pages_per_seq: int) -> int:
+    return bucket.num_tokens + bucket.num_rows * (_NUM_COLUMNS + pages_per_seq)
+
+
+class Packer:
+    """Packs steps; keeps each slot's row, so that a step costs only what changed since the last.
+
+    A step as i32[num_words]: tokens [T], then a row of fields and page indices for each of R.
+    """
+
+    def __init__(self, *, num_slots: int, pages_per_seq: int):
+        self._pages_per_seq = pages_per_seq
+        self._slots = np.zeros((num_slots, _NUM_COLUMNS + pages_per_seq), np.int32)
+        self._num_pages = [0] * num_slots
+
+    def pack(self, step: Step, bucket: Bucket) -> Words:
+        words = np.zeros(num_words(bucket, self._pages_per_seq), np.int32)
+        table = words[bucket.num_tokens :].reshape(bucket.num_rows, -1)
+        for row in step.rows:
+            if row.takes_slot:
+                self._slots[row.slot, :_NUM_COLUMNS] = _request_words(row.request)
+                self._num_pages[row.slot] = 0
+            self._write_pages(row)
+        live = table[: len(step.rows)]
+        live[:] = self._slots[np.array([row.slot for row in step.rows], np.intp)]
+        fields = [(row.slot, row.samples, row.start, row.num_tokens) for row in step.rows]
+        live[:, : len(_STEP_FIELDS)] = np.array(fields, np.int32).reshape(-1, len(_STEP_FIELDS))
+        words[: step.num_tokens] = [token for row in step.rows for token in _tokens(row)]
+        return words
+
+    def _write_pages(self, row: Row) -> None:
+        have, pages = self._num_pages[row.slot], row.request.pages
+        if len(pages) > have:
+            first = _NUM_COLUMNS + have
+            self._slots[row.slot, first : _NUM_COLUMNS + len(pages)] = pages[have:]
+            self._num_pages[row.slot] = len(pages)
+
+
+def _tokens(row: Row) -> Sequence[int]:
+    request, end = row.request, row.start + row.num_tokens
+    if end <= len(request.prompt_ids):
+        return request.prompt_ids[row.start : end]
+    known = (request.token_at(index) for index in range(row.start, end))
+    return [CARRIED if token is None else token for token in known]
+
+
+def _request_words(request: Request) -> Words:
+    params = request.params
+    words = np.zeros(_NUM_COLUMNS, np.int32)
+    floats = words.view(np.float32)
+    for name in _FLOAT_FIELDS:
+        floats[_COLUMN[name]] = getattr(params, name)
+    if params.greedy:
+        floats[_COLUMN["temperature"]] = 0.0
+    words[_COLUMN["top_k"]] = min(params.top_k, np.iinfo(np.int32).max)
+    words[_COLUMN["seed"] : _COLUMN["seed"] + 2] = _seed_words(params.seed or 0)
+    words[_COLUMN["stops_from"]] = len(request.prompt_ids) + params.min_tokens
+    words[_COLUMN["counts_tokens"]] = params.needs_token_counts
+    words[_COLUMN["has_bias"]] = bool(params.logit_bias)
+    words[_COLUMN["wants_logprobs"]] = params.logprobs is not None
+    return words
+
+
+def _seed_words(seed: int) -> Words:
+    return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32).view(np.int32)
+
+
+def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
+    """What `Packer` packed, inside the traced program."""
+    tokens = words[: bucket.num_tokens]
+    table = words[bucket.num_tokens :].reshape(bucket.num_rows, _NUM_COLUMNS + pages_per_seq)
+
+    def integer(name: str) -> jax.Array:
+        return table[:, _COLUMN[name]]
+
+    def floating(name: str) -> jax.Array:
+        return jax.lax.bitcast_convert_type(integer(name), jnp.float32)
+
+    start, num_tokens = integer("start"), integer("num_tokens")
+    seed = table[:, _COLUMN["seed"] : _COLUMN["seed"] + 2]
+    return Inputs(
+        tokens=tokens,
+        attention=_attention_metadata(bucket, start, num_tokens, table[:, _NUM_COLUMNS:]),
+        slots=integer("slot"),
+        samples=integer("samples") > 0,
+        sampling=BatchSampling(
+            temperature=floating("temperature"),
+            top_k=integer("top_k"),
+            top_p=floating("top_p"),
+            min_p=floating("min_p"),
+            presence_penalty=floating("presence_penalty"),
+            frequency_penalty=floating("frequency_penalty"),
+            repetition_penalty=floating("repetition_penalty"),
+            seed=jax.lax.bitcast_convert_type(seed, jnp.uint32),
+            position=start + num_tokens,
+            counts_tokens=integer("counts_tokens") > 0,
+            has_bias=integer("has_bias") > 0,
+            bans_stops=start + num_tokens < integer("stops_from"),
+            wants_logprobs=integer("wants_logprobs") > 0,
+        ),
+    )
+
+
+def _attention_metadata(
+    bucket: Bucket, start: jax.Array, num_tokens: jax.Array, page_indices: jax.Array
+) -> AttentionMetadata:
+    cu_q_lens = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(num_tokens)])
+    token = jnp.arange(bucket.num_tokens)
+    row = row_of_token(cu_q_lens, bucket.num_tokens)
+    # Idle tokens take the last row's numbers; clamped, since their output is never read.
+    positions = (start[row] + token - cu_q_lens[row]).clip(
+        0, start[row] + jnp.maximum(num_tokens[row] - 1, 0)
+    )
+    return AttentionMetadata(
+        positions=positions,
+        page_indices=page_indices,
+        kv_lens=jnp.where(num_tokens > 0, start + num_tokens, 0),
+        cu_q_lens=cu_q_lens,
+        num_seqs=(num_tokens > 0).sum(keepdims=True).astype(jnp.int32),
+    )
+
+
+def row_of_token(cu_q_lens: jax.Array, num_tokens: int) -> jax.Array:
+    """The row that each of the T tokens belongs to, i32[T]; idle tokens give the last row."""
+    last = cu_q_lens.shape[0] - 2
+    row = jnp.searchsorted(cu_q_lens[1:], jnp.arange(num_tokens), side="right")
+    return row.clip(0, last).astype(jnp.int32)
+
+
+def pack_draw(draw: Draw) -> jax.Array:
+    """A draw as i32[R, 3 + 2 * max_logprobs], to come back in one device-to-host copy."""
+    as_words = (
+        draw.tokens[:, None],
+        draw.finite[:, None].astype(jnp.int32),
+        jax.lax.bitcast_convert_type(draw.logprobs, jnp.int32)[:, None],
+        draw.top_tokens,
+        jax.lax.bitcast_convert_type(draw.top_logprobs, jnp.int32),
+    )
+    return jnp.concatenate(as_words, axis=1)
+
+
+def unpack_draw(words: Words, step: Step) -> StepResult:
+    sampled = [_sampled(words[index], row) if row.samples else None
+               for index, row in enumerate(step.rows)]  # fmt: skip
+    return StepResult(tuple(sampled))
+
+
+def _sampled(words: Words, row: Row) -> Sampled:
+    token, finite = int(words[0]), bool(words[1])
+    wanted = row.request.params.logprobs
+    if wanted is None:
+        return Sampled(token, finite=finite)
+    max_logprobs = (len(words) - 3) // 2
+    floats = words.view(np.float32)
+    ids, values = words[3 : 3 + wanted], floats[3 + max_logprobs : 3 + max_logprobs + wanted]
+    # Ids past the vocabulary fill the list up when it is longer than the vocabulary.
+    top = tuple((int(i), float(x)) for i, x in zip(ids, values, strict=True) if math.isfinite(x))
+    return Sampled(token, TokenLogprob(token_id=token, logprob=float(floats[2]), top=top), finite)
+
+
+def slot_words(request: Request, vocab_size: int, stop_ids: frozenset[int]) -> Words:
+    """What a slot keeps for a request, i32[4, vocab_size]: counts, in prompt, stops, bias bits."""
+    words = np.zeros((4, vocab_size), np.int32)
+    words[0] = np.bincount(np.asarray(request.output_ids, np.int64), minlength=vocab_size)
+    words[1, list(request.prompt_ids)] = 1
+    words[2, list(stop_ids)] = 1
+    for token, bias in request.params.logit_bias:
+        words[3].view(np.float32)[token] += bias if bias > -100 else -np.inf
+    return words

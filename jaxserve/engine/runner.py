@@ -1,0 +1,254 @@
+"""What runs on the device: one compiled program per bucket, called directly. The only jax.jit.
+
+A program covers forward, sampling and the carry of the new tokens. All of them are compiled ahead
+of time; after that nothing compiles, and a counter says so. The host reads tokens one step behind:
+a token it does not know yet is taken from `DeviceState.last_tokens`, indexed by slot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxserve.engine.batch import (
+    CARRIED,
+    Bucket,
+    Buckets,
+    Inputs,
+    Packer,
+    num_words,
+    pack_draw,
+    row_of_token,
+    slot_words,
+    unpack,
+    unpack_draw,
+)
+from jaxserve.engine.request import EngineLimits, Request
+from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sample
+from jaxserve.engine.sizes import EngineSizes
+from jaxserve.engine.step import Step, StepResult
+from jaxserve.models.attention.interface import AttentionBackend
+from jaxserve.models.loading import LoadedModel
+from jaxserve.sharding.rules import sharding as sharding_of
+
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+class DeviceState(NamedTuple):
+    """What lives on the device from step to step; every program donates it."""
+
+    pages: tuple[jax.Array, ...]  # a layer each, in the attention backend's layout
+    last_tokens: jax.Array  # i32[S]; the last token drawn in each slot
+    slots: SlotTable
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A step that was dispatched and not read yet."""
+
+    step: Step
+    draw: jax.Array
+
+
+class Runner:
+    """Owns the device state and the programs. Not thread-safe: the engine loop's alone."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        attention: AttentionBackend,
+        mesh: Mesh,
+        sizes: EngineSizes,
+        limits: EngineLimits,
+    ):
+        self._model = model
+        self._attention = attention
+        self._sizes = sizes
+        self._limits = limits
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._buckets = Buckets.build(
+            max_rows=sizes.max_batch_size,
+            token_budget=sizes.token_budget,
+            min_rows=_min_rows(model, mesh),
+        )
+        self._packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
+        self._programs: dict[Bucket, Any] = {}
+        self._ready = False
+        self._num_compiled_after_ready = 0
+        self._build_state(mesh)
+
+    @property
+    def num_compiled_after_ready(self) -> int:
+        """Compilations since `warm_up` ended, by anything in the process; stays 0."""
+        return self._num_compiled_after_ready
+
+    @property
+    def num_programs(self) -> int:
+        return len(self._buckets.all) + 1
+
+    def warm_up(
+        self, *, threads: int = 2, on_compiled: Callable[[str, float], None] = lambda *_: None
+    ) -> None:
+        """Compile every program and run each once on idle rows.
+
+        `on_compiled` is told a program's name and the seconds it took.
+        """
+
+        def compile_bucket(bucket: Bucket) -> None:
+            started = time.perf_counter()
+            self._programs[bucket] = self._compile(bucket)
+            on_compiled(str(bucket), time.perf_counter() - started)
+
+        with ThreadPoolExecutor(threads) as pool:
+            slot_program = pool.submit(self._compile_set_slot)
+            list(pool.map(compile_bucket, self._buckets.all))
+            self._set_slot = slot_program.result()
+        on_compiled("slot", 0.0)
+        for bucket in self._buckets.all:
+            jax.block_until_ready(self._run(bucket, self._packer.pack(Step(()), bucket)))
+        jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
+        self._ready = True
+
+    def close(self) -> None:
+        """Stop counting compilations; the device state goes with the object."""
+        if self._ready:
+            jax.monitoring.unregister_event_duration_listener(self._count_compilation)
+            self._ready = False
+
+    def dispatch(self, step: Step) -> InFlight:
+        """Start a step and return without waiting for it."""
+        for row in step.rows:
+            if row.takes_slot and _uses_slot_table(row.request):
+                self._write_slot(row.slot, row.request)
+        bucket = self._buckets.smallest(step)
+        draw = self._run(bucket, self._packer.pack(step, bucket))
+        draw.copy_to_host_async()
+        return InFlight(step, draw)
+
+    def collect(self, in_flight: InFlight) -> StepResult:
+        """Wait for a step and read what it drew."""
+        return unpack_draw(np.asarray(in_flight.draw), in_flight.step)
+
+    def _run(self, bucket: Bucket, words: np.ndarray[Any, Any]) -> jax.Array:
+        on_device = jax.device_put(words, self._replicated)
+        self._state, draw = self._programs[bucket](self._model.params, self._state, on_device)
+        return draw  # type: ignore[no-any-return]
+
+    def _write_slot(self, slot: int, request: Request) -> None:
+        stops = self._limits.eos_token_ids | request.params.stop_token_ids
+        words = slot_words(request, self._model.config.vocab_size, stops)
+        table = self._set_slot(
+            self._state.slots,
+            jax.device_put(np.int32(slot), self._replicated),
+            jax.device_put(words, self._replicated),
+        )
+        self._state = self._state._replace(slots=table)
+
+    def _build_state(self, mesh: Mesh) -> None:
+        config, sizes = self._model.config, self._sizes
+
+        def build() -> DeviceState:
+            pages = (
+                self._attention.init_pages(
+                    num_pages=sizes.num_pages,
+                    page_size=sizes.page_size,
+                    num_kv_heads=config.num_kv_heads,
+                    head_dim=config.head_dim,
+                    dtype=self._model.dtype,
+                )
+                for _ in range(config.num_layers)
+            )
+            return DeviceState(
+                pages=tuple(pages),
+                last_tokens=jnp.zeros(sizes.max_batch_size, jnp.int32),
+                slots=empty_slots(sizes.max_batch_size, config.vocab_size),
+            )
+
+        shapes = jax.eval_shape(build)
+        page_sharding = sharding_of(self._attention.page_axes, shapes.pages[0].shape, mesh)
+        self._shardings = jax.tree.map(lambda _: self._replicated, shapes)._replace(
+            pages=(page_sharding,) * config.num_layers
+        )
+        self._state: DeviceState = jax.jit(build, out_shardings=self._shardings)()
+
+    def _compile(self, bucket: Bucket) -> Any:
+        def step(
+            params: tuple[jax.Array, ...], state: DeviceState, words: jax.Array
+        ) -> tuple[DeviceState, jax.Array]:
+            inputs = unpack(words, bucket, self._sizes.pages_per_seq)
+            return self._step(params, state, inputs, bucket)
+
+        size = num_words(bucket, self._sizes.pages_per_seq)
+        words = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=self._replicated)
+        jitted = jax.jit(step, donate_argnums=1, out_shardings=(self._shardings, self._replicated))
+        return jitted.lower(self._model.params, self._state, words).compile()
+
+    def _compile_set_slot(self) -> Any:
+        def set_slot(table: SlotTable, slot: jax.Array, words: jax.Array) -> SlotTable:
+            bias = jax.lax.bitcast_convert_type(words[3], jnp.float32)
+            row = SlotTable(words[0], words[1] > 0, words[2] > 0, bias)
+            return jax.tree.map(lambda old, new: old.at[slot].set(new), table, row)
+
+        def replicated(*shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self._replicated)
+
+        jitted = jax.jit(set_slot, donate_argnums=0, out_shardings=self._replicated)
+        words = replicated(4, self._model.config.vocab_size)
+        return jitted.lower(self._state.slots, replicated(), words).compile()
+
+    def _step(
+        self, params: tuple[jax.Array, ...], state: DeviceState, inputs: Inputs, bucket: Bucket
+    ) -> tuple[DeviceState, jax.Array]:
+        """Forward, sample, carry: the body of every program. Donates `state`."""
+        model = self._model.merge(params)
+        cu_q_lens = inputs.attention.cu_q_lens
+        carried = state.last_tokens[inputs.slots[row_of_token(cu_q_lens, bucket.num_tokens)]]
+        hidden, pages = model(
+            jnp.where(inputs.tokens == CARRIED, carried, inputs.tokens),
+            state.pages,
+            inputs.attention,
+            attention=self._attention,
+            one_token_per_row=bucket.one_token_per_row,
+        )
+        with jax.named_scope("logits"):
+            last = (cu_q_lens[1:] - 1).clip(0)
+            logits = model.logits(hidden[last])
+            logits = jax.lax.with_sharding_constraint(logits, self._replicated)
+        with jax.named_scope("sample"):
+            draw = sample(
+                logits,
+                inputs.sampling,
+                inputs.slots,
+                state.slots,
+                num_valid=self._limits.vocab_size,
+                max_logprobs=self._limits.max_logprobs,
+            )
+            slot = jnp.where(inputs.samples, inputs.slots, self._sizes.max_batch_size)
+            last_tokens = state.last_tokens.at[slot].set(draw.tokens, mode="drop")
+            counted = inputs.samples & inputs.sampling.counts_tokens
+            table = count_tokens(state.slots, draw.tokens, inputs.slots, counted)
+        return DeviceState(pages, last_tokens, table), pack_draw(draw)
+
+    def _count_compilation(self, event: str, _duration_s: float, **_: object) -> None:
+        if event == _COMPILE_EVENT:
+            self._num_compiled_after_ready += 1
+
+
+def _uses_slot_table(request: Request) -> bool:
+    params = request.params
+    return params.needs_token_counts or bool(params.logit_bias) or params.min_tokens > 0
+
+
+def _min_rows(model: LoadedModel, mesh: Mesh) -> int:
+    """One row of a bfloat16 product falls off XLA's fast path on a CPU; two do not."""
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return 2 if on_cpu and model.dtype == jnp.bfloat16 else 1

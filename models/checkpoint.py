@@ -1,0 +1,122 @@
+"""What is stored in a model folder?
+
+Opens the safetensors files of a Hugging Face folder, one or many, and describes the tensors in
+them; numbers are read slice by slice, later. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  # teaches numpy the name bfloat16, which safetensors asks it for
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from jaxserve.errors import CheckpointError
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth")
+FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor in an open file."""
+
+    file: Path
+    shape: tuple[int, ...]
+    type_name: str  # as safetensors spells it: F32, BF16, ...
+    handle: Any  # the open file's slice, indexed like an array
+
+    def read(self, index: tuple[slice, ...] | slice) -> np.ndarray:
+        """A copy of the numbers at `index`, in the stored type; nothing else is read."""
+        return np.asarray(self.handle[index])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises CheckpointError when it cannot be read or is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}; download it again") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds {type(value).__name__}, not a JSON object")
+    return value
+
+
+def open_checkpoint(folder: Path) -> dict[str, StoredTensor]:
+    """The tensors of `folder` by key.
+
+    `model.safetensors` goes before an index, as in transformers. Raises CheckpointError when there
+    is neither, or when a file is missing, cut short or no safetensors file.
+    """
+    if (folder / SINGLE_FILE).is_file():
+        return _open_file(folder / SINGLE_FILE)
+    if not (folder / INDEX_FILE).is_file():
+        raise CheckpointError(_no_weights(folder))
+    stored: dict[str, StoredTensor] = {}
+    for file in _indexed_files(folder):
+        for key, tensor in _open_file(file).items():
+            if key in stored:
+                raise CheckpointError(f"{key} is both in {stored[key].file} and in {file}")
+            stored[key] = tensor
+    return stored
+
+
+def _indexed_files(folder: Path) -> list[Path]:
+    index = folder / INDEX_FILE
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, Mapping) or not weight_map:
+        raise CheckpointError(f"{index} has no weight_map from keys to files; download it again")
+    names = {str(name) for name in weight_map.values()}
+    astray = sorted(name for name in names if Path(name).name != name)
+    if astray:
+        raise CheckpointError(f"{index} names a file outside of its folder: {astray[0]}")
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise CheckpointError(
+            f"{index} names {len(names)} files, of which {len(missing)} are not there: "
+            f"{shortened(missing)}; download the model again"
+        )
+    return [folder / name for name in sorted(names)]
+
+
+def _open_file(path: Path) -> dict[str, StoredTensor]:
+    try:
+        file = safe_open(path, framework="numpy")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from None
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is cut short or is no safetensors file ({error}); download it again"
+        ) from None
+    slices = {key: file.get_slice(key) for key in file.keys()}
+    return {
+        key: StoredTensor(path, tuple(part.get_shape()), part.get_dtype(), part)
+        for key, part in slices.items()
+    }
+
+
+def _no_weights(folder: Path) -> str:
+    message = f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}"
+    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if not pickles:
+        return f"{message}; download the weights"
+    return (
+        f"{message}, only {shortened(pickles)}. Pickles can run code and are not read; convert "
+        "them with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
+        ".save_pretrained(NEW_FOLDER)"
+    )
+
+
+def shortened(names: list[str], limit: int = 8) -> str:
+    """The first `limit` of `names`, and how many more there are."""
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" ... and {rest} more" if rest > 0 else "")

@@ -1,0 +1,97 @@
+"""Where on this machine is the model that the user named?
+
+A folder is taken as it is, a hub id is looked up in the local cache and downloaded when it is not
+there. A name that looks like a path is never sent to the hub.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jaxserve.shipped
+from jaxserve.errors import CheckpointError
+
+SHIPPED = "tiny-chat"
+WANTED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+UNWANTED_FILES = ("consolidated*", "original/*", "onnx/*")  # the same weights in other formats
+
+
+def resolve(model: str | None, *, revision: str | None) -> Path:
+    """The folder of `model`: a folder, a hub id, or None for the model that ships with jaxserve.
+
+    HF_TOKEN, HF_HUB_OFFLINE and HF_HOME are honoured. Raises CheckpointError naming the way out.
+    """
+    if model is None:
+        return _shipped()
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(f"{model} is a file; give the folder that holds it")
+    if _looks_like_path(model):
+        raise CheckpointError(
+            f"there is no folder {model}; give an existing folder, or a hub id such as "
+            "HuggingFaceTB/SmolLM2-135M-Instruct"
+        )
+    return _download(model, revision)
+
+
+def _shipped() -> Path:
+    folder = Path(jaxserve.shipped.__path__[0]) / SHIPPED
+    if not folder.is_dir():
+        raise CheckpointError(f"the shipped model is not installed: there is no folder {folder}")
+    return folder
+
+
+def _looks_like_path(model: str) -> bool:
+    """Whether `model` is no hub id (`name` or `owner/name`), or its owner is a folder here."""
+    if model.startswith((".", "~", os.sep)) or os.sep * 2 in model or model.endswith(os.sep):
+        return True
+    owner, *names = model.split(os.sep)
+    return len(names) > 1 or (len(names) == 1 and Path(owner).is_dir())
+
+
+def _download(model: str, revision: str | None) -> Path:
+    # Imported here: a local folder, the common case, needs none of it.
+    import huggingface_hub
+
+    try:
+        folder = huggingface_hub.snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=list(WANTED_FILES),
+            ignore_patterns=list(UNWANTED_FILES),
+        )
+    except Exception as error:  # its own errors, and those of whichever HTTP client it is built on
+        raise CheckpointError(_way_out(model, revision, error)) from error
+    return Path(folder)
+
+
+def _way_out(model: str, revision: str | None, error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    match error:
+        case errors.HFValidationError():
+            return f"{model!r} is neither a folder nor a hub id: {error}"
+        case errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
+            return (
+                f"{model} is not complete in the local cache {constants.HF_HUB_CACHE}, and "
+                "HF_HUB_OFFLINE forbids to download it; unset it, or give a folder"
+            )
+        case errors.GatedRepoError():
+            return (
+                f"{model} is gated: ask for access on its page, then set HF_TOKEN to a token of "
+                "that account"
+            )
+        case errors.RevisionNotFoundError():
+            return f"{model} has no revision {revision}; give a branch, tag or commit of it"
+        case errors.RepositoryNotFoundError():
+            return (
+                f"the hub knows no model {model}, or it is private; check the spelling, and set "
+                "HF_TOKEN if it is private"
+            )
+    return (
+        f"{model} could not be downloaded ({type(error).__name__}: {error}); check the network, "
+        "or give a folder"
+    )

@@ -1,0 +1,114 @@
+"""What are the small parts that decoders are built from?
+
+Named like Hugging Face's, so that a checkpoint key reads as a path into the module. Every Param
+says under `axes` what its dimensions are, and under `parts` how many pieces of each must stay
+whole (heads, not heads times head_dim); `sharding/rules.py` needs no more. Values start as zeros:
+`weights.py` makes the real ones. Products accumulate in float32 whatever the weights are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from jaxserve.models.config import DecoderConfig
+from jaxserve.sharding.axes import EMBED, MLP, VOCAB, LogicalAxes
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "silu": jax.nn.silu,
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_pytorch_tanh": partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+def param(
+    shape: tuple[int, ...],
+    axes: LogicalAxes,
+    *,
+    dtype: jnp.dtype,
+    parts: tuple[int, ...] | None = None,
+) -> Any:
+    """A parameter whose dimension i is `parts[i]` (default: `shape[i]`) pieces of `axes[i]`."""
+    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, parts=parts or shape)
+
+
+def product(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """f32[T, out] from [T, in] and a weight [out, in]."""
+    # GPU and TPU round float32 factors to fewer bits unless told not to.
+    exact = lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
+    return lax.dot_general(
+        x, weight, (((1,), (1,)), ((), ())), precision=exact, preferred_element_type=jnp.float32
+    )
+
+
+class Linear(nnx.Module):
+    """`x W^T + b`, from [T, in] to [T, out] in the dtype of x. `sizes` and `axes` are (out, in)."""
+
+    def __init__(
+        self,
+        sizes: tuple[int, int],
+        axes: tuple[str, str],
+        *,
+        bias: bool,
+        dtype: jnp.dtype,
+        parts: tuple[int, int] | None = None,
+    ):
+        parts = parts or sizes
+        self.weight = param(sizes, axes, dtype=dtype, parts=parts)
+        self.bias = param(sizes[:1], axes[:1], dtype=dtype, parts=parts[:1]) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = product(x, self.weight[...])
+        if self.bias is not None:
+            y = y + self.bias[...].astype(jnp.float32)
+        return y.astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """Scale each token to unit root mean square (arXiv:1910.07467), in float32, then by weight.
+
+    The weight is applied after rounding to x's dtype, as transformers does.
+    """
+
+    def __init__(self, size: int, *, eps: float, dtype: jnp.dtype):
+        self.weight = param((size,), (EMBED,), dtype=dtype)
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = x.astype(jnp.float32)
+        wide = wide * lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
+        return self.weight[...] * wide.astype(x.dtype)
+
+
+class Embedding(nnx.Module):
+    """Rows of a table [V, D], looked up by token or compared with all of them."""
+
+    def __init__(self, num_rows: int, size: int, *, dtype: jnp.dtype):
+        self.weight = param((num_rows, size), (VOCAB, EMBED), dtype=dtype)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """[T, D] for i32[T]; a token outside the table gives garbage, never an error."""
+        return jnp.take(self.weight[...], tokens, axis=0, mode="clip")
+
+
+class GatedMLP(nnx.Module):
+    """`down(activation(gate(x)) * up(x))` (arXiv:2002.05202)."""
+
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype):
+        inner, outer = config.mlp_dim, config.embed_dim
+        linear = partial(Linear, bias=config.mlp_bias, dtype=dtype)
+        self.gate_proj = linear((inner, outer), (MLP, EMBED))
+        self.up_proj = linear((inner, outer), (MLP, EMBED))
+        self.down_proj = linear((outer, inner), (EMBED, MLP))
+        self.activation = config.activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        activation = ACTIVATIONS[self.activation]
+        return self.down_proj(activation(self.gate_proj(x)) * self.up_proj(x))

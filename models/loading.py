@@ -1,0 +1,73 @@
+"""How does a folder become a model that is ready to run?
+
+Joins the config, the family and the weights. What comes back is a tuple of arrays: the step
+rebuilds the module inside of its traced function, because handing modules to a program costs
+milliseconds a call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxserve.errors import CheckpointError
+from jaxserve.models.checkpoint import open_checkpoint, read_json
+from jaxserve.models.config import DecoderConfig
+from jaxserve.models.decoder import Decoder
+from jaxserve.models.families.registry import read_model_config
+from jaxserve.models.weights import load_params, refuse_misfit, refuse_untied, targets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A decoder, taken apart: its static part and its sharded arrays."""
+
+    config: DecoderConfig
+    graphdef: Any
+    treedef: jax.tree_util.PyTreeDef
+    params: tuple[jax.Array, ...]
+
+    def merge(self, params: tuple[jax.Array, ...]) -> Decoder:
+        """The decoder around `params`, laid out as `self.params`. For traced functions only."""
+        module: Decoder = nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, params))
+        return module
+
+
+def load_model(
+    folder: Path, *, dtype: jnp.dtype, mesh: Mesh, progress: bool = False
+) -> LoadedModel:
+    """Load a Hugging Face folder onto `mesh`, with weights cast to `dtype`.
+
+    Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
+    ConfigError when the mesh does not divide the model.
+    """
+    family, config = read_model_config(_config_json(folder), str(folder / "config.json"))
+    abstract = nnx.eval_shape(lambda: Decoder(config, dtype=dtype))
+    graphdef, state = nnx.split(abstract)
+    wanted = targets(state, family, mesh)
+    stored = open_checkpoint(folder)
+    ignored = set(family.ignored_keys)
+    if config.tied_embeddings:
+        refuse_untied(family, stored)
+        ignored.update(key for key, path in family.keys.items() if path == "lm_head.weight")
+    refuse_misfit(wanted, stored, ignored)
+    params = load_params(wanted, stored, progress=progress)
+    treedef = jax.tree.structure(state)
+    return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
+
+
+def _config_json(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}; check the path")
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} has no config.json; give a folder in the Hugging Face format, as "
+            "save_pretrained writes it"
+        )
+    return read_json(folder / "config.json")

@@ -1,0 +1,144 @@
+"""How do stored tensors become the sharded parameters of a decoder?
+
+A family's table says which key holds which parameter. Each device's slice is read and cast by
+itself, one parameter at a time, so that host memory holds one slice and never the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from tqdm import tqdm
+
+from jaxserve.errors import CheckpointError
+from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
+from jaxserve.models.families.family import Family
+from jaxserve.sharding.rules import refuse_uneven, sharding
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_ROWS_COMPARED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parameter to be made: the key it is stored under, and where its parts go."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: jnp.dtype
+    sharding: NamedSharding
+
+
+def targets(abstract: nnx.State, family: Family, mesh: Mesh) -> list[Target]:
+    """What to load for an abstract decoder, in the order of its leaves.
+
+    Raises ConfigError when the mesh does not divide the model.
+    """
+    params = nnx.to_flat_state(abstract)
+    dimensions = (zip(p.axes, p.parts, strict=True) for _, p in params)
+    refuse_uneven((pair for pairs in dimensions for pair in pairs), mesh)
+    keys = {path: key for key, path in family.keys.items()}
+    return [
+        Target(
+            _key_of(".".join(map(str, path)), keys),
+            param.get_value().shape,
+            param.get_value().dtype,
+            sharding(param.axes, param.parts, mesh),
+        )
+        for path, param in params
+    ]
+
+
+def _key_of(path: str, keys: Mapping[str, str]) -> str:
+    pattern = _NUMBER.sub("*", path)
+    assert pattern in keys, f"no key in the family's table for {path}"
+    numbers = iter(_NUMBER.findall(path))
+    return re.sub(r"\*", lambda _: next(numbers), keys[pattern])
+
+
+def refuse_misfit(
+    wanted: Iterable[Target], stored: Mapping[str, StoredTensor], ignored_keys: Iterable[str]
+) -> None:
+    """Raise one CheckpointError naming every missing, unused, mis-shaped and unreadable key."""
+    wanted = {target.key: target for target in wanted}
+    ignored = set(ignored_keys)
+    both = [(target, stored[key]) for key, target in wanted.items() if key in stored]
+    complaints = {
+        "missing": [key for key in wanted if key not in stored],
+        "unused": [
+            key for key in stored if key not in wanted and _NUMBER.sub("*", key) not in ignored
+        ],
+        "of the wrong shape": [
+            f"{target.key} (stored {list(tensor.shape)}, by the config {list(target.shape)})"
+            for target, tensor in both
+            if tensor.shape != target.shape
+        ],
+        "of a type that is not read": [
+            f"{target.key} ({tensor.type_name})"
+            for target, tensor in both
+            if tensor.type_name not in FLOAT_TYPES
+        ],
+    }
+    found = [f"{len(keys)} {what}: {shortened(keys)}" for what, keys in complaints.items() if keys]
+    if found:
+        lines = "\n  ".join(found)
+        raise CheckpointError(
+            f"the weights do not fit config.json:\n  {lines}\n"
+            "Check that both come from the same model and that no file is missing"
+        )
+
+
+def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
+    """Raise CheckpointError when a tied output projection is stored with numbers of its own.
+
+    Many tied checkpoints hold a copy of the embedding under the output's key. A copy is not
+    needed; anything else contradicts the config, and transformers would use it.
+    """
+    keys = {path: key for key, path in family.keys.items()}
+    output, embedding = keys["lm_head.weight"], keys["embed_tokens.weight"]
+    if output in stored and embedding in stored and not _equal(stored[output], stored[embedding]):
+        raise CheckpointError(
+            f"config.json says tie_word_embeddings, but {output} is stored and differs from "
+            f"{embedding}; set tie_word_embeddings to false to use it, or remove it"
+        )
+
+
+def _equal(one: StoredTensor, other: StoredTensor) -> bool:
+    if (one.shape, one.type_name) != (other.shape, other.type_name):
+        return False
+    starts = range(0, one.shape[0], _ROWS_COMPARED)
+    rows = (slice(start, start + _ROWS_COMPARED) for start in starts)
+    return all(np.array_equal(one.read(some), other.read(some)) for some in rows)
+
+
+def load_params(
+    wanted: list[Target], stored: Mapping[str, StoredTensor], *, progress: bool
+) -> tuple[jax.Array, ...]:
+    """Read, cast and place every target; `progress` draws a bar on stderr."""
+    sizes = [target.dtype.itemsize * int(np.prod(target.shape)) for target in wanted]
+    bar = tqdm(
+        total=sum(sizes), desc="loading weights", unit="B", unit_scale=True, disable=not progress
+    )
+    arrays = []
+    with bar:
+        for target, size in zip(wanted, sizes, strict=True):
+            arrays.append(_place(target, stored[target.key]))
+            bar.update(size)
+    return tuple(arrays)
+
+
+def _place(target: Target, tensor: StoredTensor) -> jax.Array:
+    def read(index: Any) -> np.ndarray:
+        return tensor.read(index).astype(target.dtype, copy=False)
+
+    array = jax.make_array_from_callback(target.shape, target.sharding, read)
+    # Else copies to the device queue up, and host memory with them.
+    return array.block_until_ready()

@@ -1,0 +1,180 @@
+"""The engine's thread: take requests in, plan a step, start it, commit the one before, hand out.
+
+Knows no JAX and no text. The device always has its next step before the host looks at the last
+one's tokens. Other threads only touch what `_changed` guards, and it is never held while the
+device is waited for; so `submit`, `abort`, `stats`, `health` answer at once even if it hangs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from jaxserve.engine.metrics import EngineHealth, EngineStats
+from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
+from jaxserve.engine.scheduler import Scheduler
+from jaxserve.engine.step import Step, StepResult
+from jaxserve.errors import EngineFailed
+
+logger = logging.getLogger(__name__)
+
+_ABORT_GRACE_S = 10.0  # for the steps in flight, once `stop` has aborted the rest
+
+
+class Runner(Protocol):
+    """Computes steps on the device, in the order they are dispatched."""
+
+    def dispatch(self, step: Step) -> Any:
+        """Start a step and return a handle without waiting for it.
+
+        Everything needed of the step's requests is read before this returns: their pages and
+        progress change right after.
+        """
+        ...
+
+    def collect(self, in_flight: Any) -> StepResult:
+        """Wait for the step of this handle. Handles come back in the order of dispatch."""
+        ...
+
+
+class EngineLoop:
+    """The `Engine` that generate.py talks to."""
+
+    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
+        self.limits: EngineLimits = scheduler.admission.limits
+        self._admission = scheduler.admission
+        self._scheduler = scheduler
+        self._runner = runner
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+        self._changed = threading.Condition()
+        self._submitted: list[Request] = []
+        self._aborted: list[str] = []
+        self._unfinished: set[str] = set()  # submitted, and no last delta yet
+        self._failure: str | None = None
+        self._stopping = False
+        self._stats = scheduler.stats()
+        self._progressed_at_s = time.monotonic()
+
+    def start(self, deliver: Callable[[Sequence[TokenDelta]], None]) -> None:
+        """Start the thread. `deliver` is called on it with all deltas of a step together."""
+        self._deliver = deliver
+        self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        """Hand a request over; its deltas end with one that has a finish reason.
+
+        Raises RequestError for what can never be served, EngineBusy, and EngineFailed.
+        """
+        self._admission.check(request)
+        with self._changed:
+            if self._failure is not None:
+                raise EngineFailed(f"the engine has failed ({self._failure}); restart the server")
+            if self._stopping:
+                raise EngineFailed("the engine is shutting down; try another server, or later")
+            self._admission.check_room(request.id, self._unfinished)
+            if not self._unfinished:
+                self._progressed_at_s = time.monotonic()
+            self._unfinished.add(request.id)
+            self._submitted.append(request)
+            self._changed.notify()
+
+    def abort(self, request_id: str) -> None:
+        """End a request within one step. One that is unknown or has ended is left alone."""
+        with self._changed:
+            if request_id in self._unfinished:
+                self._aborted.append(request_id)
+                self._changed.notify()
+
+    def stats(self) -> EngineStats:
+        """The engine after its last step, with what has been submitted since."""
+        with self._changed:
+            return replace(self._stats, waiting=self._stats.waiting + len(self._submitted))
+
+    def health(self) -> EngineHealth:
+        with self._changed:
+            waited_s = time.monotonic() - self._progressed_at_s if self._unfinished else 0.0
+            alive = self._thread.is_alive() and self._failure is None
+            return EngineHealth(alive=alive, failure=self._failure, stalled_s=waited_s)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Refuse new requests, let the others finish for `timeout_s`, then abort what is left.
+
+        Returns whether the thread has ended; it has not when the device hangs.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.ident is None:
+            return True  # it was never started
+        self._thread.join(timeout_s)
+        with self._changed:
+            self._aborted.extend(self._unfinished)
+            self._changed.notify()
+        self._thread.join(_ABORT_GRACE_S)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            logger.exception("the engine failed")
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def _serve(self) -> None:
+        flying: tuple[Step, Any] | None = None
+        while self._wait_for_work(flying is not None):
+            deltas = self._take_in()
+            step = self._scheduler.schedule()
+            before, flying = flying, None
+            if step is not None:
+                flying = step, self._runner.dispatch(step)
+            if before is not None:
+                deltas += self._scheduler.commit(before[0], self._runner.collect(before[1]))
+            assert flying or before or not self._scheduler.num_unfinished, "no request can run"
+            self._hand_out(deltas, progressed=before is not None)
+
+    def _wait_for_work(self, is_flying: bool) -> bool:
+        """Wait until there is something to do; False when all is done and it shall stop."""
+        with self._changed:
+            while not (is_flying or self._unfinished or self._stopping):
+                self._changed.wait()
+            return is_flying or bool(self._unfinished)
+
+    def _take_in(self) -> list[TokenDelta]:
+        with self._changed:
+            submitted, self._submitted = self._submitted, []
+            aborted, self._aborted = self._aborted, []
+        for request in submitted:
+            self._scheduler.add(request)
+        ended = (self._scheduler.abort(request_id) for request_id in aborted)
+        return [delta for delta in ended if delta is not None]
+
+    def _hand_out(self, deltas: list[TokenDelta], *, progressed: bool) -> None:
+        stats = self._scheduler.stats()
+        with self._changed:
+            self._stats = stats
+            if progressed:
+                self._progressed_at_s = time.monotonic()
+            self._unfinished -= {d.request_id for d in deltas if d.finish_reason is not None}
+        if deltas:
+            self._deliver(deltas)
+
+    def _fail(self, failure: str) -> None:
+        with self._changed:
+            self._failure = failure
+            lost = sorted(self._unfinished)
+            self._unfinished.clear()
+            self._submitted.clear()
+            totals = self._stats.totals.copy()
+            totals.finished[FinishReason.ERROR] += len(lost)
+            self._stats = replace(self._stats, running=0, waiting=0, used_pages=0, totals=totals)
+        error = "the engine failed while this request was running or waiting; it is lost"
+        reason = FinishReason.ERROR
+        if lost:
+            self._deliver(
+                [TokenDelta(request_id=i, finish_reason=reason, error=error) for i in lost]
+            )

@@ -1,0 +1,47 @@
+"""Which leading pages of a request are computed already, and which of its own may others find?
+
+The pool knows pages and hashes; this file knows which tokens of a request a page holds.
+"""
+
+from __future__ import annotations
+
+from jaxserve.engine.pages import PagePool, extend_hashes
+from jaxserve.engine.request import Request
+from jaxserve.engine.step import Row
+
+
+def find_prefix(pool: PagePool, request: Request) -> list[int]:
+    """The indexed pages a request could start from; nothing is taken.
+
+    The last known token is never among their tokens: it is computed in any case, because a token
+    is drawn from its logits.
+    """
+    _hash_full_pages(pool, request)
+    return pool.find(request.page_hashes[: (request.num_tokens - 1) // pool.page_size])
+
+
+def index_full_pages(pool: PagePool, row: Row) -> None:
+    """Index the pages that a committed row of a request that still holds them has filled."""
+    if not pool.prefix_cache:
+        return
+    request, end = row.request, row.start + row.num_tokens
+    _hash_full_pages(pool, request)
+    for index in range(row.start // pool.page_size, end // pool.page_size):
+        pool.register(request.pages[index], request.page_hashes[index])
+
+
+def _hash_full_pages(pool: PagePool, request: Request) -> None:
+    num_hashed = len(request.page_hashes) * pool.page_size
+    num_known = len(request.prompt_ids) + len(request.output_ids)
+    if pool.prefix_cache and num_known - num_hashed >= pool.page_size:
+        extend_hashes(
+            request.page_hashes,
+            _known_ids_from(request, num_hashed),
+            page_size=pool.page_size,
+            cache_salt=request.cache_salt,
+        )
+
+
+def _known_ids_from(request: Request, start: int) -> tuple[int, ...]:
+    past_prompt = max(0, start - len(request.prompt_ids))
+    return (*request.prompt_ids[start:], *request.output_ids[past_prompt:])

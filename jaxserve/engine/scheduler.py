@@ -1,0 +1,241 @@
+"""Who runs next, and what became of those who ran.
+
+Knows no JAX, no clock and no text. A request has one progress number: `num_computed_tokens`
+chases `num_tokens`; prefill, decode, a chunk and a resumed request are all the same to it.
+
+Steps may be planned before the results of earlier ones are known. The device runs them in order
+and `commit` is called in that order, so whatever a step in flight still writes is written before
+anything planned later. Hence the pages of a request that ended or was preempted go to others at
+once, although a step in flight may write one more token to them. The prefix index stays clean of
+that: a page enters it only in `commit`, full, still its request's own, with committed tokens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from jaxserve.engine.admission import Admission
+from jaxserve.engine.metrics import EngineStats, EngineTotals
+from jaxserve.engine.pages import PagePool
+from jaxserve.engine.prefix import find_prefix, index_full_pages
+from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
+from jaxserve.engine.step import Row, Sampled, Step, StepResult
+from jaxserve.engine.stopping import reason_to_end
+from jaxserve.errors import ConfigError
+
+_NOT_FINITE = "the model's logits for output token {} are not finite numbers (NaN or infinity)"
+
+
+class Scheduler:
+    """Continuous batching over `max_batch_size` slots and the pages of `pool`."""
+
+    def __init__(
+        self, pool: PagePool, *, limits: EngineLimits, max_batch_size: int, token_budget: int
+    ) -> None:
+        if token_budget < max_batch_size:
+            raise ConfigError(
+                f"token_budget is {token_budget}, too little for one token of each of "
+                f"max_batch_size = {max_batch_size} requests; raise the one or lower the other"
+            )
+        self.admission = Admission(
+            limits=limits,
+            max_batch_size=max_batch_size,
+            num_pages=pool.num_pages,
+            page_size=pool.page_size,
+        )
+        self._pool = pool
+        self._token_budget = token_budget
+        self._totals = EngineTotals()
+        self._free_slots = list(range(max_batch_size - 1, -1, -1))  # taken from the end
+        self._unfinished: dict[str, Request] = {}  # waiting and running
+        self._waiting: deque[Request] = deque()
+        self._running: list[Request] = []  # in the order of admission
+        self._in_flight: deque[Step] = deque()
+
+    @property
+    def num_unfinished(self) -> int:
+        return len(self._unfinished)
+
+    def add(self, request: Request) -> None:
+        """Queue a request. Raises RequestError for what can never be served, and EngineBusy."""
+        self.admission.check(request)
+        self.admission.check_room(request.id, self._unfinished)
+        self._unfinished[request.id] = request
+        self._waiting.append(request)
+
+    def abort(self, request_id: str) -> TokenDelta | None:
+        """End a request and free its pages at once; None when it is unknown or has ended."""
+        request = self._unfinished.get(request_id)
+        if request is None:
+            return None
+        self._end(request, FinishReason.ABORT)
+        return _last_delta(request)
+
+    def schedule(self) -> Step | None:
+        """Plan the next step and count it as computed; None when there is nothing to compute."""
+        rows = self._rows_of_running()
+        rows += self._rows_of_waiting(self._token_budget - sum(row.num_tokens for row in rows))
+        if not rows:
+            return None
+        step = Step(tuple(sorted(rows, key=lambda row: row.num_tokens != 1)))
+        self._in_flight.append(step)
+        return step
+
+    def commit(self, step: Step, result: StepResult) -> list[TokenDelta]:
+        """Take in what the oldest step in flight drew, as one delta per living row that drew."""
+        assert self._in_flight.popleft() is step, "steps are committed in the order of planning"
+        self._totals.steps += 1
+        deltas = []
+        for row, sampled in zip(step.rows, result.sampled, strict=True):
+            assert row.samples == (sampled is not None), f"{sampled} does not answer {row}"
+            if row.request.finish_reason is not None:  # it ended while the step was in flight
+                self._totals.discarded_tokens += row.num_tokens
+                continue
+            # Without a slot it was preempted since: the pages of this row are others' now.
+            if row.request.slot is not None and (sampled is None or sampled.finite):
+                index_full_pages(self._pool, row)
+            if sampled is not None:
+                deltas.append(self._take_sampled(row.request, sampled))
+        return deltas
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            running=len(self._running),
+            waiting=len(self._waiting),
+            used_pages=self._pool.num_used,
+            cached_pages=self._pool.num_cached,
+            total_pages=self._pool.num_pages,
+            totals=self._totals.copy(),
+        )
+
+    def check(self) -> None:
+        """Assert that requests, slots and pages add up."""
+        self._pool.check(held=[request.pages for request in self._unfinished.values()])
+        slots = [request.slot for request in self._running if request.slot is not None]
+        assert len(slots) == len(self._running), "a running request has no slot"
+        assert sorted(slots + self._free_slots) == list(range(self.admission.max_batch_size))
+        assert {*self._unfinished.values()} == {*self._running, *self._waiting}, "a request is lost"
+        assert all(request.slot is None for request in self._waiting), "a waiting one has a slot"
+        assert not any(request.pages for request in self._waiting), "a waiting one holds pages"
+
+    def _rows_of_running(self) -> list[Row]:
+        rows: list[Row] = []
+        budget = self._token_budget
+        for request in self._running[:]:
+            num_tokens = min(_num_left_to_compute(request), budget)
+            # Without a slot it was preempted just now, by one before it.
+            if num_tokens and request.slot is not None and self._make_room(request, num_tokens):
+                rows.append(_plan_row(request, num_tokens))
+                budget -= num_tokens
+        return rows
+
+    def _make_room(self, request: Request, num_tokens: int) -> bool:
+        """Get pages for the next tokens, at the expense of the last admitted, even of itself."""
+        num_pages = self._pool.num_pages_for(request.num_computed_tokens + num_tokens)
+        while (pages := self._pool.try_take(num_pages - len(request.pages))) is None:
+            victim = self._running.pop()
+            self._preempt(victim)
+            if victim is request:
+                return False
+        request.pages += pages
+        return True
+
+    def _preempt(self, request: Request) -> None:
+        self._free_place(request)
+        request.num_computed_tokens = 0
+        request.num_preemptions += 1
+        self._waiting.appendleft(request)
+        self._totals.preemptions += 1
+
+    def _rows_of_waiting(self, budget: int) -> list[Row]:
+        rows: list[Row] = []
+        while budget and self._waiting and self._free_slots and self._try_admit(self._waiting[0]):
+            request = self._waiting.popleft()
+            self._running.append(request)
+            num_tokens = min(_num_left_to_compute(request), budget)
+            rows.append(_plan_row(request, num_tokens, takes_slot=True))
+            budget -= num_tokens
+        return rows
+
+    def _try_admit(self, request: Request) -> bool:
+        """Give it a slot and pages for all its known tokens, but never at another's expense."""
+        # A preempted one comes back only when the rows of its former life are committed: its last
+        # token must be known, and such a row must not be taken for one of its new life.
+        if any(row.request is request for step in self._in_flight for row in step.rows):
+            return False
+        shared = find_prefix(self._pool, request)
+        # It also wants a page to spare for each that runs, else it is soon out again.
+        spare = len(self._running) if request.num_preemptions else 0
+        num_new = self._pool.num_pages_for(request.num_tokens) - len(shared)
+        pages = self._pool.try_take(num_new, shared=shared, spare=spare)
+        if pages is None:
+            return False
+        request.pages = pages
+        request.slot = self._free_slots.pop()
+        request.num_computed_tokens = len(shared) * self._pool.page_size
+        if request.num_cached_tokens is None:
+            request.num_cached_tokens = request.num_computed_tokens
+            self._totals.prompt_tokens += len(request.prompt_ids)
+            self._totals.prefix_hit_tokens += request.num_cached_tokens
+        return True
+
+    def _take_sampled(self, request: Request, sampled: Sampled) -> TokenDelta:
+        request.num_pending -= 1
+        if not sampled.finite:
+            # What its pages hold may be as broken as the logits; nobody must find it again.
+            self._pool.forget(request.pages)
+            self._end(request, FinishReason.ERROR)
+            return _last_delta(request, error=_NOT_FINITE.format(len(request.output_ids)))
+        request.output_ids.append(sampled.token_id)
+        self._totals.generation_tokens += 1
+        reason, stop_token_id = reason_to_end(request, self.admission.limits.eos_token_ids)
+        if reason is not None:
+            self._end(request, reason)
+        return TokenDelta(
+            request_id=request.id,
+            token_ids=(sampled.token_id,),
+            logprobs=() if sampled.logprob is None else (sampled.logprob,),
+            finish_reason=reason,
+            stop_token_id=stop_token_id,
+            num_cached_tokens=request.num_cached_tokens or 0,
+        )
+
+    def _end(self, request: Request, reason: FinishReason) -> None:
+        if request.slot is None:
+            self._waiting.remove(request)
+        else:
+            self._running.remove(request)
+            self._free_place(request)
+        del self._unfinished[request.id]
+        request.finish_reason = reason
+        self._totals.finished[reason] += 1
+
+    def _free_place(self, request: Request) -> None:
+        assert request.slot is not None, f"request {request.id} has no slot to give up"
+        self._free_slots.append(request.slot)
+        self._pool.release(request.pages)
+        request.slot, request.pages = None, []
+
+
+def _num_left_to_compute(request: Request) -> int:
+    if request.num_tokens == len(request.prompt_ids) + request.params.max_tokens:
+        return 0  # all it may draw is drawn or in flight
+    return request.num_tokens - request.num_computed_tokens
+
+
+def _plan_row(request: Request, num_tokens: int, *, takes_slot: bool = False) -> Row:
+    assert request.slot is not None, f"request {request.id} runs without a slot"
+    start = request.num_computed_tokens
+    samples = start + num_tokens == request.num_tokens
+    request.num_computed_tokens += num_tokens
+    request.num_pending += samples
+    return Row(request, request.slot, start, num_tokens, samples, takes_slot)
+
+
+def _last_delta(request: Request, *, error: str | None = None) -> TokenDelta:
+    return TokenDelta(
+        request_id=request.id,
+        finish_reason=request.finish_reason,
+        num_cached_tokens=request.num_cached_tokens or 0,
+        error=error,
+    )

@@ -1,0 +1,139 @@
+"""Stand-ins for the parts of the engine that need a device."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jaxserve.engine.request import Request
+from jaxserve.engine.step import Row, Sampled, Step, StepResult
+
+History = tuple[int, ...]
+
+
+def token_after(history: Sequence[int], vocab_size: int) -> int:
+    """A token that depends on all tokens before it and on nothing else."""
+    digest = 17
+    for token_id in history:
+        digest = (digest * 1_000_003 + token_id + 1) % 2_147_483_647
+    return (digest >> 7) % vocab_size
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """A row as it was at dispatch; the scheduler changes the request right after."""
+
+    row: Row
+    pages: tuple[int, ...]
+    token_ids: tuple[int | None, ...]  # up to the end of the row; None where it is pending
+    num_output: int  # tokens drawn before this row's, pending ones included
+
+
+class FakeRunner:
+    """A runner with a KV cache one can look into, strict about the contract of a step.
+
+    The KV of a token is the whole history up to it, so a row that reads a page which is not its
+    own, was overwritten, or was never computed is found at once. Steps are computed when they are
+    collected, in the order of dispatch; a token that the host does not know yet comes from the
+    slot, as on the device.
+
+    `next_token` may replace the hash of the history by a script. Requests named in `broken_ids`
+    get logits that are not finite. With `fail_at_step` that dispatch raises. While `gate` is not
+    set, `collect` hangs.
+    """
+
+    def __init__(self, page_size: int, *, vocab_size: int = 97, eos_token_id: int = 0) -> None:
+        self.page_size = page_size
+        self.vocab_size = vocab_size
+        self.eos_token_id = eos_token_id
+        self.next_token: Callable[[History], int] = lambda h: token_after(h, vocab_size)
+        self.broken_ids: set[str] = set()
+        self.fail_at_step: int | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.steps: list[Step] = []
+        self._queue: deque[tuple[Step, list[_Launch]]] = deque()
+        self._kv: dict[tuple[int, int], History] = {}
+        self._slot_owner: dict[int, Request] = {}
+        self._slot_token: dict[int, int] = {}
+
+    def dispatch(self, step: Step) -> Step:
+        if len(self.steps) == self.fail_at_step:
+            raise RuntimeError("the device is gone")
+        _check_shape(step)
+        self.steps.append(step)
+        self._queue.append((step, [self._launch(row) for row in step.rows]))
+        return step
+
+    def collect(self, in_flight: Step) -> StepResult:
+        assert self.gate.wait(60), "nobody opened the gate"
+        step, launches = self._queue.popleft()
+        assert step is in_flight, "steps are collected in the order of dispatch"
+        histories = [self._history(launch) for launch in launches]
+        for launch, history in zip(launches, histories, strict=True):
+            self._read(launch, history)
+        self._write(launches, histories)
+        drawn = map(self._draw, launches, histories)
+        return StepResult(tuple(drawn))
+
+    def _launch(self, row: Row) -> _Launch:
+        request, end = row.request, row.start + row.num_tokens
+        assert request.slot == row.slot, "the row's slot is not the request's"
+        assert len(request.pages) * self.page_size >= end, "a token has no page"
+        if row.takes_slot:
+            self._slot_owner[row.slot] = request
+        assert self._slot_owner.get(row.slot) is request, "the slot was not taken"
+        token_ids = tuple(request.token_at(index) for index in range(end))
+        assert None not in token_ids[: row.start], "a token before the row is not known"
+        num_output = request.num_tokens - len(request.prompt_ids) - row.samples
+        return _Launch(row, tuple(request.pages), token_ids, num_output)
+
+    def _history(self, launch: _Launch) -> History:
+        if None not in launch.token_ids:
+            return tuple(t for t in launch.token_ids if t is not None)
+        assert launch.row.num_tokens == 1, "only a row of one token may start from a pending one"
+        known = tuple(t for t in launch.token_ids if t is not None)
+        return (*known, self._slot_token[launch.row.slot])
+
+    def _place(self, launch: _Launch, index: int) -> tuple[int, int]:
+        return launch.pages[index // self.page_size], index % self.page_size
+
+    def _read(self, launch: _Launch, history: History) -> None:
+        for index in range(launch.row.start):
+            found = self._kv.get(self._place(launch, index))
+            assert found == history[: index + 1], (
+                f"request {launch.row.request.id} reads {found} at {index} of {history}"
+            )
+
+    def _write(self, launches: list[_Launch], histories: list[History]) -> None:
+        written = set()
+        for launch, history in zip(launches, histories, strict=True):
+            for index in range(launch.row.start, launch.row.start + launch.row.num_tokens):
+                place = self._place(launch, index)
+                assert place not in written, f"two rows write to {place}"
+                written.add(place)
+                self._kv[place] = history[: index + 1]
+
+    def _draw(self, launch: _Launch, history: History) -> Sampled | None:
+        row, params = launch.row, launch.row.request.params
+        if not row.samples:
+            return None
+        if row.request.id in self.broken_ids:
+            return Sampled(0, finite=False)
+        token_id = self.next_token(history)
+        suppressed = {self.eos_token_id, *params.stop_token_ids}
+        while launch.num_output < params.min_tokens and token_id in suppressed:
+            token_id = (token_id + 1) % self.vocab_size
+        self._slot_token[row.slot] = token_id
+        return Sampled(token_id)
+
+
+def _check_shape(step: Step) -> None:
+    sizes = [row.num_tokens for row in step.rows]
+    assert sizes and min(sizes) > 0, "a step or a row is empty"
+    single = [size == 1 for size in sizes]
+    assert single == sorted(single, reverse=True), "rows of one token come first"
+    slots = [row.slot for row in step.rows]
+    assert len(set(slots)) == len(slots), "two rows share a slot"

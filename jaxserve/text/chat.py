@@ -1,0 +1,113 @@
+"""How does a conversation read as one text for this model?
+
+Renders with the tokenizer's own `apply_chat_template`, so the text is byte for byte what
+`transformers` makes, after giving messages the form that the template understands.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxserve.errors import InvalidRequest
+from jaxserve.text.messages import (
+    Message,
+    join_parts,
+    merge_leading_system,
+    normalize_messages,
+    split_parts,
+)
+
+MAX_ERROR_CHARS = 500
+
+_PROBE = "jaxserve-probe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """What goes into a chat prompt beside the messages.
+
+    `template_kwargs` are variables of the template's own (`enable_thinking`).
+    `add_special_tokens` is about encoding the rendered text; templates write their own.
+    """
+
+    tools: Sequence[Mapping[str, Any]] | None = None
+    documents: Sequence[Mapping[str, Any]] | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    add_special_tokens: bool = False
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ChatTemplate:
+    """A tokenizer's chat template, and which form of `content` it takes."""
+
+    def __init__(self, tokenizer: Any):
+        self._tokenizer = tokenizer
+        self._reserved = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
+        self._names_developer = "developer" in str(tokenizer.chat_template)
+        self._takes_strings = self._shows_probe(_PROBE)
+        self._takes_parts = self._shows_probe([{"type": "text", "text": _PROBE}])
+
+    def render(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
+        """The conversation as text.
+
+        Leading system messages are merged if the template refuses them. Raises InvalidRequest with
+        the template's own words when it refuses the rest.
+        """
+        self._refuse_reserved(options.template_kwargs)
+        shaped = [self._shape(message) for message in normalize_messages(messages)]
+        first_error: Exception | None = None
+        for attempt in (shaped, merge_leading_system(shaped)):
+            try:
+                return self._apply(attempt, options)
+            except Exception as error:  # a template can fail in any way
+                first_error = first_error or error
+        raise _refusal(first_error) from first_error
+
+    def _shape(self, message: Message) -> Message:
+        if message["role"] == "developer" and not self._names_developer:
+            message = {**message, "role": "system"}
+        if not self._takes_parts:
+            return join_parts(message)
+        return message if self._takes_strings else split_parts(message)
+
+    def _apply(self, messages: list[Message], options: ChatOptions) -> str:
+        text: str = self._tokenizer.apply_chat_template(
+            messages,
+            tools=list(options.tools or ()) or None,
+            documents=list(options.documents or ()) or None,
+            add_generation_prompt=options.add_generation_prompt
+            and not options.continue_final_message,
+            continue_final_message=options.continue_final_message,
+            tokenize=False,
+            **options.template_kwargs,
+        )
+        return text
+
+    def _refuse_reserved(self, template_kwargs: Mapping[str, Any]) -> None:
+        for name in template_kwargs:
+            if name in self._reserved:
+                raise InvalidRequest(
+                    f"chat_template_kwargs may not set {name}; it has only the template's own "
+                    "variables, such as enable_thinking",
+                    param=f"chat_template_kwargs.{name}",
+                )
+
+    def _shows_probe(self, content: Any) -> bool:
+        """Whether the template prints the text of `content`, and not the list around it."""
+        try:
+            text = self._apply([{"role": "user", "content": content}], ChatOptions())
+        except Exception:  # refusing this form is an answer too
+            return False
+        return _PROBE in text and f"'{_PROBE}'" not in text and f'"{_PROBE}"' not in text
+
+
+def _refusal(error: Exception | None) -> InvalidRequest:
+    return InvalidRequest(
+        f"the model's chat template refuses these messages: {str(error)[:MAX_ERROR_CHARS]}",
+        param="messages",
+        code="invalid_template",
+    )

@@ -1,0 +1,81 @@
+"""What text does a sequence show for the tokens it got, and where does it end?
+
+Joins the detokenizer with the stop matcher, one token at a time, so that the answer does not
+depend on how tokens arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxserve.engine.request import FinishReason, TokenDelta
+from jaxserve.text.delta import TextDelta, text_logprob
+from jaxserve.text.detokenizer import Detokenizer
+from jaxserve.text.stop_strings import StopMatch, StopMatcher
+
+
+class OutputText:
+    """The growing text of one sequence.
+
+    The first `min_tokens` tokens cannot complete a stop string, but a later token may complete
+    one that they began.
+    """
+
+    def __init__(
+        self,
+        detokenizer: Detokenizer,
+        stops: Sequence[str] = (),
+        *,
+        include_stop: bool = False,
+        min_tokens: int = 0,
+    ):
+        self._detokenizer = detokenizer
+        self._matcher = StopMatcher(stops, include_stop=include_stop)
+        self._include_stop = include_stop
+        self._min_tokens = min_tokens
+        self._num_tokens = 0
+        self._stop: str | None = None  # the stop string that was met
+
+    def add(self, delta: TokenDelta) -> TextDelta:
+        """The text that may be shown now. Tokens after the one that meets a stop string are cut.
+
+        Text is withheld while it may still turn out to be part of a stop string or of a character
+        that is not complete; the last delta has the rest.
+        """
+        text, num_read = self._read(delta)
+        finish_reason = delta.finish_reason
+        stop_reason: str | int | None = delta.stop_token_id
+        if self._stop is not None:
+            finish_reason, stop_reason = FinishReason.STOP, self._stop
+        elif finish_reason is not None:
+            text += self._matcher.flush() + self._detokenizer.flush()
+        entries = delta.logprobs[:num_read]
+        return TextDelta(
+            text=text,
+            token_ids=delta.token_ids[:num_read],
+            logprobs=tuple(text_logprob(self._detokenizer.tokenizer, entry) for entry in entries),
+            finish_reason=finish_reason,
+            stop_reason=stop_reason,
+            num_cached_tokens=delta.num_cached_tokens,
+        )
+
+    def _read(self, delta: TokenDelta) -> tuple[str, int]:
+        """Text of the tokens up to the end of the sequence, and how many those are."""
+        num_visible = len(delta.token_ids)
+        if delta.finish_reason is FinishReason.STOP and not self._include_stop:
+            num_visible -= 1  # the token that made the engine stop is hidden, as a stop string is
+        text = ""
+        for index, token_id in enumerate(delta.token_ids[:num_visible]):
+            text += self._push(token_id)
+            if self._stop is not None:
+                return text, index + 1
+        return text, len(delta.token_ids)
+
+    def _push(self, token_id: int) -> str:
+        self._num_tokens += 1
+        armed = self._num_tokens > self._min_tokens
+        shown = self._matcher.push(self._detokenizer.push(token_id), armed=armed)
+        if not isinstance(shown, StopMatch):
+            return shown
+        self._stop = shown.stop
+        return shown.text

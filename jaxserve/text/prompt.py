@@ -1,0 +1,98 @@
+"""Which token ids is this prompt, and does it fit the context?
+
+Text that is too long to fit whatever its tokens is refused before it is tokenized, and long text
+is tokenized off the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from jaxserve.errors import ContextLengthExceeded, InvalidRequest
+from jaxserve.text.chat import ChatOptions
+from jaxserve.text.tokenizer import Tokenizer
+
+INLINE_CHARS = 2048  # tokenized on the event loop in well under a millisecond
+NUM_THREADS = 2
+MAX_IDS_NAMED = 8
+
+
+class PromptEncoder:
+    """Renders and encodes prompts for a context of `max_model_len` tokens."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_model_len: int):
+        self.tokenizer = tokenizer
+        self._max_model_len = max_model_len
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="jaxserve-text")
+
+    async def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions
+    ) -> list[int]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._encode_chat, messages, options)
+
+    async def encode_text(self, text: str, *, add_special_tokens: bool, param: str) -> list[int]:
+        self._refuse_long_text(text, param)
+        if len(text) <= INLINE_CHARS:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads,
+            lambda: self.tokenizer.encode(text, add_special_tokens=add_special_tokens),
+        )
+
+    def max_tokens_for(self, num_prompt_tokens: int, max_tokens: int | None, *, param: str) -> int:
+        """How many tokens the output may have; None asks for all that fit."""
+        limit = self._max_model_len
+        room = limit - num_prompt_tokens
+        if room < 1:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {limit} tokens and the prompt has "
+                f"{num_prompt_tokens}. Shorten it to at most {limit - 1} tokens.",
+                param=param,
+            )
+        if max_tokens is None:
+            return room
+        if max_tokens < 1:
+            raise InvalidRequest(f"max_tokens is {max_tokens}; ask for 1 or more")
+        if max_tokens > room:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {limit} tokens, and {num_prompt_tokens} "
+                f"in the prompt with max_tokens {max_tokens} make "
+                f"{num_prompt_tokens + max_tokens}. Ask for at most {room}, or shorten the prompt.",
+                param="max_tokens",
+            )
+        return max_tokens
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions
+    ) -> list[int]:
+        text = self.tokenizer.render_chat(messages, options)
+        self._refuse_long_text(text, "messages")
+        return self.tokenizer.encode(text, add_special_tokens=options.add_special_tokens)
+
+    def _refuse_long_text(self, text: str, param: str) -> None:
+        longest = max(self.tokenizer.longest_token, 1)
+        if len(text) > self._max_model_len * longest:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {self._max_model_len} tokens and the "
+                f"prompt has at least {-(-len(text) // longest)} ({len(text)} characters). "
+                "Shorten it.",
+                param=param,
+            )
+
+
+def check_token_ids(token_ids: Sequence[int], vocab_size: int, *, param: str) -> None:
+    """Raise InvalidRequest that names the ids the model has no row for."""
+    bad = [token_id for token_id in token_ids if not 0 <= token_id < vocab_size]
+    if bad:
+        named = ", ".join(map(str, bad[:MAX_IDS_NAMED])) + (", ..." if bad[MAX_IDS_NAMED:] else "")
+        raise InvalidRequest(
+            f"{param}: token ids must be 0 to {vocab_size - 1}, got {named}", param=param
+        )

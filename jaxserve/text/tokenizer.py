@@ -1,0 +1,130 @@
+"""What does the model's vocabulary say: text to ids, ids to bytes, which ids are special?
+
+The tokenizer of a Hugging Face folder behind a small interface. Reads local files only and never
+runs code that came with a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from jaxserve.errors import CheckpointError, InvalidRequest
+from jaxserve.text.chat import ChatOptions, ChatTemplate
+from jaxserve.text.vocabulary import token_bytes_table
+
+
+class Tokenizer(Protocol):
+    """What text work needs of a vocabulary; may be called from several threads."""
+
+    vocab_size: int  # the largest id plus one
+    bos_id: int | None
+    eos_ids: frozenset[int]
+    longest_token: int  # bytes of the longest token, so characters at most
+    has_chat_template: bool
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+    def token_bytes(self, token_id: int) -> bytes: ...
+    def is_special(self, token_id: int) -> bool: ...
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str: ...
+
+
+class FolderTokenizer:
+    """A `transformers` tokenizer with its table of true token bytes."""
+
+    def __init__(self, tokenizer: Any, *, eos_ids: frozenset[int]):
+        self._tokenizer = tokenizer
+        self._backend = getattr(tokenizer, "backend_tokenizer", None)
+        if self._backend is not None:  # tokenizer.json may ask for both
+            self._backend.no_truncation()
+            self._backend.no_padding()
+        self._bytes = token_bytes_table(tokenizer)
+        self._special = _special_ids(tokenizer)
+        self._chat = ChatTemplate(tokenizer) if tokenizer.chat_template else None
+        self.vocab_size = len(self._bytes)
+        self.bos_id: int | None = tokenizer.bos_token_id
+        self.eos_ids = frozenset(i for i in eos_ids if i < self.vocab_size)
+        self.longest_token = max(map(len, self._bytes))
+        self.has_chat_template = self._chat is not None
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of `text`, in which special tokens may be spelled out.
+
+        A beginning-of-sequence token that the text already starts with is not added again.
+        """
+        ids = self._encode(text, add_special_tokens)
+        if add_special_tokens and self.bos_id is not None and ids[:2] == [self.bos_id] * 2:
+            return ids[1:]
+        return ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The token's true bytes; none for an id outside the vocabulary."""
+        return self._bytes[token_id] if 0 <= token_id < self.vocab_size else b""
+
+    def is_special(self, token_id: int) -> bool:
+        return token_id in self._special
+
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
+        """The text of a conversation; raises InvalidRequest when there is no template for it."""
+        if self._chat is None:
+            raise InvalidRequest(
+                "this model has no chat template; send the text as `prompt` to /v1/completions",
+                param="messages",
+                code="no_chat_template",
+            )
+        return self._chat.render(messages, options)
+
+    def _encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        # The backend is asked directly: the layer above it changes shared settings on each call,
+        # which fails when another thread is encoding.
+        if self._backend is not None:
+            return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+        return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
+
+
+def load_tokenizer(folder: Path) -> FolderTokenizer:
+    """The tokenizer of a model folder. Raises CheckpointError."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder, so it has no tokenizer")
+    # Imported here: it takes a second, and only serving needs it.
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise CheckpointError(f"cannot load the tokenizer in {folder}: {error}") from error
+    return FolderTokenizer(tokenizer, eos_ids=_eos_ids(folder, tokenizer))
+
+
+def _special_ids(tokenizer: Any) -> frozenset[int]:
+    """The ids that decoding skips. `all_special_ids` has more: `<tool_call>`, which must show."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return frozenset(tokenizer.all_special_ids)
+    added = backend.get_added_tokens_decoder()
+    return frozenset(token_id for token_id, token in added.items() if token.special)
+
+
+def _eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
+    """Every id that one of the model's files calls the end of a sequence."""
+    found = {tokenizer.eos_token_id}
+    for name in ("generation_config.json", "config.json"):
+        given = _read_json(folder / name).get("eos_token_id")
+        found.update(given if isinstance(given, list) else [given])
+    return frozenset(i for i in found if type(i) is int and i >= 0)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a JSON object")
+    return content

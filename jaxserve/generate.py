@@ -173,6 +173,11 @@ class TextGenerator:
         check_token_ids([i for i, _ in params.logit_bias], vocab_size, param="logit_bias")
         check_token_ids(sorted(params.stop_token_ids), vocab_size, param="stop_token_ids")
         self.max_tokens_for(len(request.prompt_ids), params.max_tokens, param=param)
+        if (params.logprobs or 0) > self.limits.max_logprobs:
+            raise InvalidRequest(
+                f"logprobs is {params.logprobs}; at most {self.limits.max_logprobs} can be had",
+                param="logprobs",
+            )
         if request.n < 1:
             raise InvalidRequest(f"n is {request.n}; ask for 1 or more", param="n")
         if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in request.stop):

@@ -57,7 +57,9 @@ class PromptEncoder:
         if max_tokens is None:
             return room
         if max_tokens < 1:
-            raise InvalidRequest(f"max_tokens is {max_tokens}; ask for 1 or more")
+            raise InvalidRequest(
+                f"max_tokens is {max_tokens}; ask for 1 or more", param="max_tokens"
+            )
         if max_tokens > room:
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {limit} tokens, and {num_prompt_tokens} "

@@ -90,7 +90,7 @@ def _indexed_files(folder: Path) -> list[Path]:
 
 def _open_file(path: Path) -> dict[str, StoredTensor]:
     try:
-        file = safe_open(path, framework="numpy")
+        file: Any = safe_open(path, framework="numpy")
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from None
     except SafetensorError as error:

@@ -84,7 +84,8 @@ class RMSNorm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         wide = x.astype(jnp.float32)
         wide = wide * lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        return self.weight[...] * wide.astype(x.dtype)
+        scaled: jax.Array = self.weight[...] * wide.astype(x.dtype)
+        return scaled
 
 
 class Embedding(nnx.Module):

@@ -77,7 +77,8 @@ def _llama3(frequencies: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     low, high = np.float32(scaling.low_freq_factor), np.float32(scaling.high_freq_factor)
     turns = np.float32(scaling.original_max_len / (2 * math.pi)) * frequencies
     kept = np.clip((turns - low) / (high - low), 0, 1).astype(np.float32)
-    return (1 - kept) * frequencies / np.float32(scaling.factor) + kept * frequencies
+    scaled: np.ndarray = (1 - kept) * frequencies / np.float32(scaling.factor) + kept * frequencies
+    return scaled
 
 
 class Rotation(NamedTuple):

@@ -68,13 +68,13 @@ def refuse_misfit(
     wanted: Iterable[Target], stored: Mapping[str, StoredTensor], ignored_keys: Iterable[str]
 ) -> None:
     """Raise one CheckpointError naming every missing, unused, mis-shaped and unreadable key."""
-    wanted = {target.key: target for target in wanted}
+    by_key = {target.key: target for target in wanted}
     ignored = set(ignored_keys)
-    both = [(target, stored[key]) for key, target in wanted.items() if key in stored]
+    both = [(target, stored[key]) for key, target in by_key.items() if key in stored]
     complaints = {
-        "missing": [key for key in wanted if key not in stored],
+        "missing": [key for key in by_key if key not in stored],
         "unused": [
-            key for key in stored if key not in wanted and _NUMBER.sub("*", key) not in ignored
+            key for key in stored if key not in by_key and _NUMBER.sub("*", key) not in ignored
         ],
         "of the wrong shape": [
             f"{target.key} (stored {list(tensor.shape)}, by the config {list(target.shape)})"
@@ -141,4 +141,5 @@ def _place(target: Target, tensor: StoredTensor) -> jax.Array:
 
     array = jax.make_array_from_callback(target.shape, target.sharding, read)
     # Else copies to the device queue up, and host memory with them.
-    return array.block_until_ready()
+    jax.block_until_ready(array)
+    return array

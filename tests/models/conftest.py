@@ -1,0 +1,43 @@
+"""Saved checkpoints and the models that are the reference for them."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from tests.models.variants import VARIANTS
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a variant by name, written once."""
+
+    @cache
+    def save(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        VARIANTS[name].save(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def reference_logits(saved: Callable[[str], Path]) -> Callable[[str, tuple[int, ...]], np.ndarray]:
+    """f32[T, V] by transformers, for a variant and a sequence."""
+
+    @cache
+    def load(name: str) -> Any:
+        return transformers.AutoModelForCausalLM.from_pretrained(saved(name), dtype=torch.float32)
+
+    @cache
+    def compute(name: str, tokens: tuple[int, ...]) -> np.ndarray:
+        with torch.no_grad():
+            logits: np.ndarray = load(name)(torch.tensor([tokens])).logits[0].numpy()
+        return logits
+
+    return compute

@@ -1,0 +1,50 @@
+"""An attention backend that is plainly right: write each token, gather everything, mask."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxserve.models.attention.interface import AttentionMetadata
+from jaxserve.sharding import axes
+
+
+class DenseAttention:
+    """Pages are [P, page_size, 2, K, H]: another layout than the product's, on purpose."""
+
+    page_axes: tuple[str | None, ...] = (axes.PAGES, None, None, axes.KV_HEADS, axes.HEAD_DIM)
+
+    def init_pages(
+        self, *, num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, dtype: jnp.dtype
+    ) -> jax.Array:
+        return jnp.zeros((num_pages, page_size, 2, num_kv_heads, head_dim), dtype)
+
+    def __call__(
+        self,
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        pages: jax.Array,
+        metadata: AttentionMetadata,
+        *,
+        scale: float,
+        one_token_per_row: bool,
+    ) -> tuple[jax.Array, jax.Array]:
+        num_pages, page_size = pages.shape[:2]
+        tokens = jnp.arange(q.shape[0])
+        rows = (tokens[:, None] >= metadata.cu_q_lens[None, 1:]).sum(1)
+        rows = rows.clip(0, metadata.page_indices.shape[0] - 1)
+        page = metadata.page_indices[rows, metadata.positions // page_size]
+        live = tokens < metadata.cu_q_lens[metadata.num_seqs[0]]
+        page = jnp.where(live, page, num_pages)
+        pages = pages.at[page, metadata.positions % page_size].set(
+            jnp.stack([k, v], 1), mode="drop"
+        )
+        kv = pages[metadata.page_indices[rows]]  # [T, C, p, 2, K, H]
+        kv = kv.reshape(q.shape[0], -1, *kv.shape[3:])
+        keys, values = (
+            jnp.repeat(part, q.shape[1] // k.shape[1], axis=2)
+            for part in (kv[:, :, 0], kv[:, :, 1])
+        )
+        scores = jnp.einsum("tnh,tsnh->tns", q, keys) * scale
+        visible = jnp.arange(keys.shape[1])[None] <= metadata.positions[:, None]
+        weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=-1)
+        return jnp.einsum("tns,tsnh->tnh", weights, values), pages

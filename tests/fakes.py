@@ -121,6 +121,7 @@ class FakeRunner:
         if not row.samples:
             return None
         if row.request.id in self.broken_ids:
+            self._slot_token[row.slot] = 0
             return Sampled(0, finite=False)
         token_id = self.next_token(history)
         suppressed = {self.eos_token_id, *params.stop_token_ids}

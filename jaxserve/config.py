@@ -9,22 +9,27 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+import tyro
+from annotated_types import Ge, Gt, Interval
 
 from jaxserve.errors import ConfigError
 
 ENV_PREFIX = "JAXSERVE_"
+
+Count = Annotated[int, Gt(0)]
+Port = Annotated[int, Interval(ge=0, le=65535)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
     """Which model, and in what precision."""
 
-    model: str | None = None
+    model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
     """A folder or a Hugging Face hub id. Without it the model that ships with jaxserve."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
@@ -40,7 +45,7 @@ class ModelSource:
 class MeshConfig:
     """How many devices share the model."""
 
-    tensor_parallel: int = 1
+    tensor_parallel: Count = 1
     """Devices that each layer is split over."""
 
 
@@ -48,19 +53,19 @@ class MeshConfig:
 class EngineConfig:
     """Sizes of the engine; each default is derived from the model and the memory there is."""
 
-    max_model_len: int | None = None
+    max_model_len: Count | None = None
     """Most tokens of prompt and output together. Default: the model's context, or what fits."""
-    page_size: int | None = None
+    page_size: Count | None = None
     """Tokens in a page of the KV cache."""
-    num_pages: int | None = None
+    num_pages: Count | None = None
     """Pages in the KV cache."""
-    max_batch_size: int | None = None
+    max_batch_size: Count | None = None
     """Most requests that run at once (slots)."""
-    token_budget: int | None = None
+    token_budget: Count | None = None
     """Most tokens one step computes."""
     prefix_cache: bool = True
     """Reuse the KV of prompts that begin alike."""
-    max_queued_requests: int = 1024
+    max_queued_requests: Count = 1024
     """Requests that may wait; one more is answered 429."""
     compilation_cache: Path | None = None
     """Folder of the persistent compilation cache. Default: ~/.cache/jaxserve/compiled."""
@@ -72,15 +77,15 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: int = 8080
+    port: Port = 8080
     """Port to listen on; 0 takes a free one."""
     api_key: tuple[str, ...] = ()
     """Keys a client may send as a bearer token; none means no key is asked for."""
-    payload_limit: int = 2_000_000
+    payload_limit: Count = 2_000_000
     """Largest request body, in bytes."""
     cors_allow_origin: tuple[str, ...] = ()
     """Origins that browsers may call from; * is any."""
-    shutdown_timeout: float = 90.0
+    shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
 
 
@@ -110,12 +115,18 @@ def load_config(path: Path | None, environ: dict[str, str] | None = None) -> Ser
             raise ConfigError(f"{origin}: {section} must be a table, got {table!r}")
         _refuse_unknown(table, known, f"key of [{section}] in {origin}")
         merged[section] = {**table, **by_env.get(section, {})}
+    return check_config(merged)
+
+
+def check_config(values: ServeConfig | dict[str, Any]) -> ServeConfig:
+    """The config with every value of the right type and in range; raises ConfigError."""
+    plain = values if isinstance(values, dict) else asdict(values)
     try:
-        return pydantic.TypeAdapter(ServeConfig).validate_python(merged)
+        return pydantic.TypeAdapter(ServeConfig).validate_python(plain)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{where} = {first['input']!r}: {first['msg']}") from None
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{name} = {first['input']!r}: {first['msg']}") from None
 
 
 def _known_keys() -> dict[str, list[str]]:

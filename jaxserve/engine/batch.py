@@ -234,7 +234,9 @@ def _attention_metadata(
 def row_of_token(cu_q_lens: jax.Array, num_tokens: int) -> jax.Array:
     """The row that each of the T tokens belongs to, i32[T]; idle tokens give the last row."""
     last = cu_q_lens.shape[0] - 2
-    row = jnp.searchsorted(cu_q_lens[1:], jnp.arange(num_tokens), side="right")
+    row = jnp.searchsorted(
+        cu_q_lens[1:], jnp.arange(num_tokens), side="right", method="compare_all"
+    )
     return row.clip(0, last).astype(jnp.int32)
 
 

@@ -69,8 +69,11 @@ class Runner:
         mesh: Mesh,
         sizes: EngineSizes,
         limits: EngineLimits,
+        dtype: jnp.dtype,
     ):
+        """`dtype` is that of the weights and of the KV cache."""
         self._model = model
+        self._dtype = dtype
         self._attention = attention
         self._sizes = sizes
         self._limits = limits
@@ -78,7 +81,7 @@ class Runner:
         self._buckets = Buckets.build(
             max_rows=sizes.max_batch_size,
             token_budget=sizes.token_budget,
-            min_rows=_min_rows(model, mesh),
+            min_rows=_min_rows(dtype, mesh),
         )
         self._packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
         self._programs: dict[Bucket, Any] = {}
@@ -163,7 +166,7 @@ class Runner:
                     page_size=sizes.page_size,
                     num_kv_heads=config.num_kv_heads,
                     head_dim=config.head_dim,
-                    dtype=self._model.dtype,
+                    dtype=self._dtype,
                 )
                 for _ in range(config.num_layers)
             )
@@ -248,7 +251,7 @@ def _uses_slot_table(request: Request) -> bool:
     return params.needs_token_counts or bool(params.logit_bias) or params.min_tokens > 0
 
 
-def _min_rows(model: LoadedModel, mesh: Mesh) -> int:
+def _min_rows(dtype: jnp.dtype, mesh: Mesh) -> int:
     """One row of a bfloat16 product falls off XLA's fast path on a CPU; two do not."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    return 2 if on_cpu and model.dtype == jnp.bfloat16 else 1
+    return 2 if on_cpu and dtype == jnp.bfloat16 else 1

@@ -83,7 +83,9 @@ def _write(pages: jax.Array, k: jax.Array, v: jax.Array, metadata: AttentionMeta
     num_pages, page_size = pages.shape[0], pages.shape[3]
     tokens = jnp.arange(k.shape[0])
     last = metadata.page_indices.shape[0] - 1
-    row = jnp.searchsorted(metadata.cu_q_lens[1:], tokens, side="right").clip(0, last)
+    row = jnp.searchsorted(metadata.cu_q_lens[1:], tokens, side="right", method="compare_all").clip(
+        0, last
+    )
     page = metadata.page_indices[row, metadata.positions // page_size]
     live = tokens < metadata.cu_q_lens[metadata.num_seqs[0]]
     page = jnp.where(live, page, num_pages)  # out of range: dropped
@@ -115,7 +117,7 @@ def _attend_ragged(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) 
     Blocks are written in order of their tokens, so what a block writes past the end of its row
     is overwritten by the next row's.
     """
-    num_tokens, num_heads, head_dim = q.shape
+    num_tokens = q.shape[0]
     block = min(num_tokens, QUERY_BLOCK_TOKENS)
     starts = metadata.cu_q_lens[:-1]
     blocks_per_row = -(-(metadata.cu_q_lens[1:] - starts) // block)
@@ -124,7 +126,7 @@ def _attend_ragged(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) 
     positions = jnp.pad(metadata.positions, (0, block))
 
     def attend_block(index: jax.Array, out: jax.Array) -> jax.Array:
-        row = jnp.searchsorted(last_block, index, side="right")
+        row = jnp.searchsorted(last_block, index, side="right", method="compare_all")
         start = starts[row] + (index - (last_block[row] - blocks_per_row[row])) * block
         attended = _attend_block(
             jax.lax.dynamic_slice_in_dim(q, start, block),

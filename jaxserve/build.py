@@ -1,0 +1,148 @@
+"""How do the parts become a running server: config to mesh to weights to engine to app.
+
+The composition root: the one place that knows every part. What it decides it prints.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from jaxserve.config import EngineConfig, ModelSource, ServeConfig
+from jaxserve.engine.loop import EngineLoop
+from jaxserve.engine.pages import PagePool
+from jaxserve.engine.request import EngineLimits
+from jaxserve.engine.runner import Runner
+from jaxserve.engine.scheduler import Scheduler
+from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes
+from jaxserve.memory import free_bytes
+from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.config import DecoderConfig
+from jaxserve.models.hub import resolve
+from jaxserve.models.loading import LoadedModel, load_model
+from jaxserve.sharding.axes import KV_HEADS
+from jaxserve.sharding.mesh import make_mesh
+from jaxserve.sharding.rules import sharding
+from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
+from jaxserve.version import __version__
+
+MAX_LOGPROBS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltEngine:
+    """An engine that is warm and not started, with what the text side needs."""
+
+    loop: EngineLoop
+    runner: Runner
+    tokenizer: FolderTokenizer
+    folder: Path
+    sizes: EngineSizes
+
+
+def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngine:
+    """Load the model, choose the sizes, compile every program.
+
+    Raises ConfigError and CheckpointError. Prints what it does and decides to `log`.
+    """
+    _use_compilation_cache(config.engine)
+    folder = resolve(config.source.model, revision=config.source.revision)
+    mesh = make_mesh(tensor_parallel=config.mesh.tensor_parallel)
+    dtype = _dtype(config.source, mesh)
+    _say(log, f"jaxserve {__version__} on {_describe(mesh)}, loading {folder}")
+    with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
+        tokenizer_loading = pool.submit(load_tokenizer, folder)
+        model = load_model(folder, dtype=dtype, mesh=mesh, progress=True)
+        tokenizer = tokenizer_loading.result()
+    around = _surroundings(model.config, mesh, dtype)
+    sizes, reasons = choose_sizes(config.engine, around)
+    for reason in reasons:
+        _say(log, f"  {reason}")
+    limits = EngineLimits(
+        max_model_len=sizes.max_model_len,
+        vocab_size=min(tokenizer.vocab_size, model.config.vocab_size),
+        eos_token_ids=tokenizer.eos_ids,
+        max_logprobs=min(MAX_LOGPROBS, model.config.vocab_size),
+        max_queued_requests=config.engine.max_queued_requests,
+    )
+    runner = Runner(
+        model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype
+    )
+    _warm_up(runner, log)
+    scheduler = _scheduler(config.engine, sizes, limits)
+    return BuiltEngine(
+        loop=EngineLoop(scheduler, runner),
+        runner=runner,
+        tokenizer=tokenizer,
+        folder=folder,
+        sizes=sizes,
+    )
+
+
+def _scheduler(config: EngineConfig, sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
+    pool = PagePool(sizes.num_pages, sizes.page_size, prefix_cache=config.prefix_cache)
+    return Scheduler(
+        pool,
+        limits=limits,
+        max_batch_size=sizes.max_batch_size,
+        token_budget=sizes.token_budget,
+    )
+
+
+def _warm_up(runner: Runner, log: TextIO) -> None:
+    started = time.perf_counter()
+    with tqdm(total=runner.num_programs, desc="compiling", unit="program", file=log) as bar:
+        runner.warm_up(
+            threads=os.cpu_count() or 1,
+            on_compiled=lambda name, _seconds: _advance(bar, name),
+        )
+    _say(log, f"  {runner.num_programs} programs in {time.perf_counter() - started:.1f} s")
+
+
+def _advance(bar: tqdm[None], name: str) -> None:
+    bar.set_postfix_str(name)
+    bar.update()
+
+
+def _surroundings(model: DecoderConfig, mesh: Mesh, dtype: jnp.dtype) -> Surroundings:
+    devices = list(mesh.devices.flat)
+    heads = sharding((KV_HEADS,), (model.num_kv_heads,), mesh).shard_shape((model.num_kv_heads,))[0]
+    return Surroundings(
+        platform=devices[0].platform,
+        free_bytes=free_bytes(devices),
+        kv_bytes_per_token=2 * model.num_layers * heads * model.head_dim * dtype.itemsize,
+        context=model.max_model_len,
+    )
+
+
+def _dtype(source: ModelSource, mesh: Mesh) -> jnp.dtype:
+    if source.dtype != "auto":
+        return jnp.dtype(source.dtype)
+    return jnp.dtype("float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16")
+
+
+def _use_compilation_cache(config: EngineConfig) -> None:
+    folder = config.compilation_cache or Path("~/.cache/jaxserve/compiled").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _describe(mesh: Mesh) -> str:
+    device = mesh.devices.flat[0]
+    return f"{mesh.devices.size} x {device.device_kind}"
+
+
+def _say(log: TextIO, line: str) -> None:
+    print(line, file=log, flush=True)

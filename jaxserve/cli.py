@@ -1,0 +1,79 @@
+"""What did the user ask for on the command line? Parses and calls; decides nothing.
+
+Flags, their defaults and their help come from the fields of `config`. JAX is loaded by the command
+that needs it, never by `--help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from jaxserve.config import ServeConfig, check_config, load_config
+from jaxserve.errors import ConfigError, JaxserveError
+from jaxserve.version import __version__
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Serve:
+    """Serve a model over HTTP.
+
+    A flag can also be set as an environment variable (JAXSERVE_PORT for --port) or in the file
+    given with --config. A flag wins over the environment, the environment over the file.
+    """
+
+    config: Path | None = None
+    """TOML file with the tables source, mesh, engine and server; configs/ has examples."""
+    settings: ServeConfig
+
+    def run(self) -> None:
+        from jaxserve.build import serve
+
+        serve(check_config(self.settings))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The `jaxserve` command. Exit code 2 is a bad option, 1 a bad model or a failed engine."""
+    parser = argparse.ArgumentParser(
+        prog="jaxserve",
+        description="Serve open-weights language models behind an OpenAI-compatible API.",
+        epilog="`jaxserve COMMAND --help` lists the options of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"jaxserve {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True)
+    commands.add_parser("serve", help="serve a model over HTTP", add_help=False)
+    _, arguments = parser.parse_known_args(argv)
+    try:
+        _parse_serve(arguments).run()
+    except JaxserveError as error:
+        print(f"jaxserve: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parse_serve(arguments: list[str]) -> Serve:
+    return tyro.cli(
+        Serve,
+        prog="jaxserve serve",
+        args=arguments,
+        default=Serve(settings=load_config(_config_path(arguments))),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.UseAppendAction),
+    )
+
+
+def _config_path(arguments: list[str]) -> Path | None:
+    """The file is read before the flags are parsed, since it sets their defaults."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    path: Path | None = parser.parse_known_args(arguments)[0].config
+    return path
+
+
+if __name__ == "__main__":
+    main()

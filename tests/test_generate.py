@@ -279,15 +279,7 @@ def test_minus_infinity_is_clamped() -> None:
 
 
 def test_a_refusal_by_the_engine_is_raised_and_leaves_nothing_running() -> None:
-    engine = ScriptedEngine(b"x", paused=True)
-    accept = engine.submit
-
-    def accept_two(engine_request: Any) -> None:
-        if len(engine.submitted) == 2:
-            raise EngineBusy("the queue is full")
-        accept(engine_request)
-
-    engine.submit = accept_two  # type: ignore[method-assign]
+    engine = ScriptedEngine(b"x", paused=True, max_running=2)
 
     async def work(generator: TextGenerator) -> None:
         with pytest.raises(EngineBusy):

@@ -18,7 +18,7 @@ from jaxserve.engine.request import (
     TokenLogprob,
 )
 from jaxserve.engine.stopping import reason_to_end
-from jaxserve.errors import EngineFailed, InvalidRequest
+from jaxserve.errors import EngineBusy, EngineFailed, InvalidRequest
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.messages import join_parts, normalize_messages
 
@@ -92,7 +92,8 @@ class ScriptedEngine:
 
     `chunks` are the sizes, in turn, of the deltas of one request (0 gives an empty delta). With
     `paused` it makes a step only for each `step()`. `fail_at` ends every request with an error at
-    that step (the first is 0); `refuse` is raised by `submit`. Logprobs, when asked for, are
+    that step (the first is 0); `refuse` is raised by `submit`, EngineBusy when `max_running` requests
+    run. Logprobs, when asked for, are
     -1 - id / 1000 and the alternatives are the ids that follow.
     """
 
@@ -102,6 +103,7 @@ class ScriptedEngine:
     paused: bool = False
     fail_at: int | None = None
     refuse: Exception | None = None
+    max_running: int | None = None
     num_cached_tokens: int = 0
     submitted: list[Request] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
@@ -134,6 +136,8 @@ class ScriptedEngine:
         with self._changed:
             if self._stopping:
                 raise EngineFailed("the engine is shutting down")
+            if len(self._runs) == self.max_running:
+                raise EngineBusy("the queue is full", retry_after_s=2.0)
             self.submitted.append(request)
             run = _Run(request, [*script, min(self.limits.eos_token_ids)], cycle(self.chunks))
             self._runs[request.id] = run

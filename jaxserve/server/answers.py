@@ -1,0 +1,99 @@
+"""How does a running generation become an answer? Whole or as events, from the same pieces.
+
+A piece is one entry of `choices` in one event. A dialect says how pieces look and how the pieces
+of a choice add up, so a streamed answer and a whole one can not differ.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jaxserve.generate import TextDelta
+from jaxserve.server.generation import Generation
+from jaxserve.server.schema import StreamOptions
+
+Piece = dict[str, Any]
+
+
+def finishing(delta: TextDelta) -> dict[str, Any]:
+    """The fields of the piece that finishes a choice."""
+    assert delta.finish_reason is not None
+    return {"finish_reason": delta.finish_reason.value, "stop_reason": delta.stop_reason}
+
+
+def collected_ids(pieces: list[Piece]) -> list[int]:
+    return [token_id for piece in pieces for token_id in piece.get("token_ids", ())]
+
+
+class Choice(Protocol):
+    """One sequence in a dialect."""
+
+    def pieces(self, delta: TextDelta) -> Iterable[Piece]:
+        """What the delta shows; the piece that finishes the choice shows nothing else."""
+
+    def whole(self, pieces: list[Piece]) -> Piece:
+        """All pieces as one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What all events of an answer have in common."""
+
+    id: str
+    object: str
+    model: str
+    fingerprint: str
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def around(self, choices: list[Piece], **more: Any) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": self.object,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "choices": choices,
+            **more,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """A running generation with what it takes to tell it."""
+
+    frame: Frame
+    generation: Generation
+    choices: list[Choice]
+    once: dict[str, Any] = field(default_factory=dict)  # told beside the first choices
+
+    async def whole(self) -> dict[str, Any]:
+        """The answer when everything has been generated."""
+        told: list[list[Piece]] = [[] for _ in self.choices]
+        async with aclosing(self.generation.deltas()) as deltas:
+            async for index, delta in deltas:
+                told[index].extend(self.choices[index].pieces(delta))
+        choices = [choice.whole(pieces) for choice, pieces in zip(self.choices, told, strict=True)]
+        usage = self.generation.usage.as_json()
+        return self.frame.around(choices, **self.once, usage=usage)
+
+    async def events(self, options: StreamOptions) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer as it comes; with `include_usage` the last event has the usage alone."""
+        once = self.once
+        async with aclosing(self.generation.deltas()) as deltas:
+            async for index, delta in deltas:
+                usage = self._running_usage(options)
+                for piece in self.choices[index].pieces(delta):
+                    yield self.frame.around([piece], **once, **usage)
+                    once = {}
+        if options.include_usage:
+            yield self.frame.around([], usage=self.generation.usage.as_json())
+
+    def _running_usage(self, options: StreamOptions) -> dict[str, Any]:
+        if not options.include_usage:
+            return {}
+        running = self.generation.usage.as_json() if options.continuous_usage_stats else None
+        return {"usage": running}

@@ -1,0 +1,148 @@
+"""Which status and body does an exception become? The one map from classes to HTTP.
+
+Bodies follow OpenAI (`error`: message, type, param, code), with a top-level `error_type` in
+TGI's vocabulary beside it. A message of ours never holds a path or a traceback, and of an
+exception nobody expected only the request id is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jaxserve.errors import EngineBusy, EngineFailed, RequestError, UnknownModel
+from jaxserve.server.bodies import JSONBody
+from jaxserve.server.request_id import request_id_of
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5.0
+
+
+class Draining(EngineFailed):
+    """The server is shutting down and takes no new work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a class of exceptions is over HTTP. `code` None: the exception carries its own."""
+
+    status: int
+    type: str
+    code: str | None
+    tgi_type: str
+
+
+VERDICTS: dict[type[Exception], Verdict] = {
+    RequestError: Verdict(400, "invalid_request_error", None, "validation"),
+    UnknownModel: Verdict(404, "not_found_error", None, "validation"),
+    EngineBusy: Verdict(429, "rate_limit_error", "overloaded", "overloaded"),
+    EngineFailed: Verdict(503, "service_unavailable", "engine_dead", "healthcheck"),
+    Draining: Verdict(503, "service_unavailable", "draining", "healthcheck"),
+    Exception: Verdict(500, "server_error", "internal_error", "generation"),
+}
+
+HTTP_VERDICTS: dict[int, Verdict] = {
+    401: Verdict(401, "authentication_error", "invalid_api_key", "validation"),
+    404: Verdict(404, "not_found_error", "unknown_route", "validation"),
+    405: Verdict(405, "invalid_request_error", "method_not_allowed", "validation"),
+    413: Verdict(413, "invalid_request_error", "payload_too_large", "validation"),
+}
+
+TGI_TYPE_OF_CODE = {"invalid_template": "template_error"}
+
+
+def error_body(error: Exception, request_id: str) -> dict[str, Any]:
+    """The JSON that tells a client of `error`, in a response or in an event."""
+    verdict = _verdict(error)
+    code = verdict.code or getattr(error, "code", None)
+    return {
+        "error": {
+            "message": _message(error, verdict, request_id),
+            "type": verdict.type,
+            "param": getattr(error, "param", None),
+            "code": code,
+        },
+        "error_type": TGI_TYPE_OF_CODE.get(code or "", verdict.tgi_type),
+    }
+
+
+def error_response(error: Exception, request_id: str) -> Response:
+    return JSONBody(
+        error_body(error, request_id), status_code=_verdict(error).status, headers=_headers(error)
+    )
+
+
+def logged_error_body(error: Exception, request_id: str) -> dict[str, Any]:
+    """`error_body`, with a line in the log for what was not the client's fault."""
+    if _verdict(error).status >= 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    return error_body(error, request_id)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The exception handler of the app."""
+    return error_response(error, request_id_of(request.scope))
+
+
+class CatchUnexpected:
+    """Answers 500 for what no handler took, and writes it to the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except Exception as error:
+            request_id = request_id_of(scope)
+            if not isinstance(error, HTTPException):
+                logger.exception("request %s failed", request_id)
+            if started:
+                raise
+            await error_response(error, request_id)(scope, receive, send)
+
+
+def _verdict(error: Exception) -> Verdict:
+    if isinstance(error, HTTPException) and error.status_code in HTTP_VERDICTS:
+        return HTTP_VERDICTS[error.status_code]
+    return next(VERDICTS[cls] for cls in type(error).__mro__ if cls in VERDICTS)
+
+
+def _message(error: Exception, verdict: Verdict, request_id: str) -> str:
+    if verdict.status == 405 and isinstance(error, HTTPException):
+        return f"this path takes {(error.headers or {}).get('Allow')} only"
+    if isinstance(error, HTTPException):
+        return error.detail
+    if verdict.status == 500:
+        return f"internal error; the server's log has the details under request id {request_id}"
+    return str(error)
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    if isinstance(error, HTTPException):
+        return dict(error.headers or {})
+    if isinstance(error, EngineBusy):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
+    if isinstance(error, Draining):
+        return {"Retry-After": str(math.ceil(RETRY_AFTER_S))}
+    if isinstance(error, EngineFailed):
+        # The engine does not come back by itself; the SDKs heed x-should-retry before the status.
+        return {"Retry-After": str(math.ceil(RETRY_AFTER_S)), "x-should-retry": "false"}
+    return {}

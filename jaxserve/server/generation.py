@@ -1,0 +1,125 @@
+"""What do the sequences of one HTTP request give, in the order in which it comes?
+
+Interleaves the streams of all prompts and samples, counts usage, and ends all of them together.
+Knows no wire format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from jaxserve.engine.request import FinishReason
+from jaxserve.errors import EngineFailed, InvalidRequest, JaxserveError
+from jaxserve.generate import TextDelta, TextGenerator, TextRequest, TextStream
+
+Indexed = tuple[int, TextDelta]
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens so far; a prompt counts once however many samples it has."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
+
+
+class Generation:
+    """Running sequences; index = position of the prompt * n + sample."""
+
+    def __init__(self, streams: Sequence[TextStream], requests: Sequence[TextRequest]) -> None:
+        self._streams = streams
+        self._requests = requests
+        self._cached = [0] * len(requests)
+        self.usage = Usage(sum(len(request.prompt_ids) for request in requests))
+
+    def prompt_ids(self, index: int) -> tuple[int, ...]:
+        """The prompt of sequence `index`."""
+        return self._requests[index // self._requests[0].n].prompt_ids
+
+    def cancel(self) -> None:
+        """End every sequence that has not ended; may be called at any time, any number of times."""
+        for stream in self._streams:
+            stream.cancel()
+
+    async def deltas(self) -> AsyncGenerator[Indexed, None]:
+        """What each sequence gives, with its index; raises EngineFailed if one is broken off."""
+        try:
+            async with aclosing(_interleaved(self._streams)) as indexed:
+                async for index, delta in indexed:
+                    if delta.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
+                        raise EngineFailed("the server broke the request off")
+                    self._count(index, delta)
+                    yield index, delta
+        finally:
+            self.cancel()
+
+    def _count(self, index: int, delta: TextDelta) -> None:
+        self.usage.completion_tokens += len(delta.token_ids)
+        prompt, sample = divmod(index, self._requests[0].n)
+        if sample == 0:  # the others find the first one's pages
+            self._cached[prompt] = max(self._cached[prompt], delta.num_cached_tokens)
+            self.usage.cached_tokens = sum(self._cached)
+
+
+def start_generation(
+    generator: TextGenerator, requests: Sequence[TextRequest], *, param: str
+) -> Generation:
+    """Submit every request, or none: raises what `TextGenerator.submit` raises."""
+    num_sequences = sum(request.n for request in requests)
+    if num_sequences > generator.limits.max_queued_requests:
+        raise InvalidRequest(
+            f"{len(requests)} prompts with n {requests[0].n} are {num_sequences} sequences, more "
+            f"than the {generator.limits.max_queued_requests} that may wait; send fewer at once",
+            param="n" if len(requests) == 1 else param,
+        )
+    streams: list[TextStream] = []
+    try:
+        for request in requests:
+            streams.extend(generator.submit(request, param=param))
+    except JaxserveError:
+        for stream in streams:
+            stream.cancel()
+        raise
+    return Generation(streams, requests)
+
+
+async def _interleaved(streams: Sequence[TextStream]) -> AsyncGenerator[Indexed, None]:
+    if len(streams) == 1:
+        async for delta in streams[0]:
+            yield 0, delta
+        return
+    # Bounded, so that a slow reader leaves deltas with their streams, which merge them.
+    queue: asyncio.Queue[Indexed | Exception] = asyncio.Queue(maxsize=len(streams))
+    pumps = [asyncio.create_task(_pump(i, stream, queue)) for i, stream in enumerate(streams)]
+    try:
+        num_running = len(streams)
+        while num_running:
+            item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            num_running -= item[1].finish_reason is not None
+            yield item
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def _pump(index: int, stream: TextStream, queue: asyncio.Queue[Indexed | Exception]) -> None:
+    try:
+        async for delta in stream:
+            await queue.put((index, delta))
+    except Exception as error:
+        await queue.put(error)

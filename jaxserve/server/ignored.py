@@ -1,0 +1,32 @@
+"""Which fields of a request had no effect? Named in a header, so that none is silently ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxserve.server.refusals import CHAT, COMPLETIONS
+from jaxserve.server.schema import ChatBody, GenerationBody
+
+HEADER = "x-jaxserve-ignored"
+MAX_NAMES = 32
+
+# These were looked at: what a refusal table lets through asks for nothing.
+_JUDGED = frozenset(refusal.field for refusal in (*CHAT, *COMPLETIONS))
+_SANE_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+
+
+def ignored_header(raw: Mapping[str, Any], body: GenerationBody) -> dict[str, str]:
+    """The header that names what was accepted and not applied, if anything was."""
+    names = [name for name in _ignored(raw, body) if _SANE_NAME.fullmatch(name)]
+    return {HEADER: ", ".join(names[:MAX_NAMES])} if names else {}
+
+
+def _ignored(raw: Mapping[str, Any], body: GenerationBody) -> Iterator[str]:
+    known = type(body).model_fields
+    for name, value in raw.items():
+        if value is not None and name not in known and name not in _JUDGED:
+            yield name
+    if isinstance(body, ChatBody) and any(tool.function.strict for tool in body.tools):
+        yield "tools.function.strict"

@@ -1,0 +1,70 @@
+"""Which models are served, and by which names? Answers `/v1/models` and resolves `model`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxserve.errors import UnknownModel
+
+ALIASES = frozenset({"", "tgi", "dummy", "default"})  # what clients send when they have no name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """The one model of this server.
+
+    `names` are shown, the first one as the primary; `also` are accepted and not shown (the folder
+    name, the hub id). `root` is a hub id or a bare name, never a path. `created` is the time of
+    loading in seconds since 1970.
+    """
+
+    names: tuple[str, ...]
+    root: str
+    created: int
+    max_model_len: int
+    fingerprint: str
+    also: tuple[str, ...] = ()
+
+    def resolve(self, name: str) -> str:
+        """The name to answer with: the client's own if it is a real one, else the primary."""
+        if name in ALIASES:
+            return self.names[0]
+        if name.removesuffix(":latest") in (*self.names, *self.also):
+            return name
+        raise UnknownModel(
+            f"the model {name[:200]!r} is not served here; served: {', '.join(self.names)}"
+        )
+
+    def card(self, name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": "jaxserve",
+            "root": self.root,
+            "parent": None,
+            "max_model_len": self.max_model_len,
+            "permission": [_permission(name, self.created)],
+        }
+
+    def cards(self) -> dict[str, Any]:
+        """All names, the primary first: tools take the first."""
+        return {"object": "list", "data": [self.card(name) for name in self.names]}
+
+
+def _permission(name: str, created: int) -> dict[str, Any]:
+    return {
+        "id": f"modelperm-{name}",
+        "object": "model_permission",
+        "created": created,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": False,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }

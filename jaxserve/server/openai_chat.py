@@ -1,0 +1,126 @@
+"""How does POST /v1/chat/completions answer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jaxserve.generate import TextDelta
+from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishing
+from jaxserve.server.generation import start_generation
+from jaxserve.server.logprobs import chat_logprobs
+from jaxserve.server.schema import ChatBody, parse_chat
+from jaxserve.server.serving import Dialect, serve, text_request
+from jaxserve.server.state import ServerState
+from jaxserve.text.chat import ChatOptions
+
+
+async def chat_completions(request: Request) -> Response:
+    return await serve(request, CHAT)
+
+
+async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
+    generator = state.generator
+    messages = [message.model_dump(exclude_unset=True) for message in body.messages]
+    prompt_ids = await generator.encode_chat(messages, _chat_options(body))
+    asked = body.max_completion_tokens or body.max_tokens
+    request = text_request(
+        state,
+        body,
+        id=frame.id,
+        prompt_ids=prompt_ids,
+        max_tokens=state.max_tokens(len(prompt_ids), asked, by_api=None, param="messages"),
+        num_logprobs=body.top_logprobs if body.logprobs else None,
+    )
+    generation = start_generation(generator, [request], param="messages")
+    return Answer(
+        frame=frame,
+        generation=generation,
+        choices=[ChatChoice(index, body) for index in range(body.n)],
+        once={"prompt_token_ids": prompt_ids} if body.return_token_ids else {},
+    )
+
+
+def _chat_options(body: ChatBody) -> ChatOptions:
+    variables = dict(body.chat_template_kwargs)
+    if body.reasoning_effort is not None:
+        variables.setdefault("reasoning_effort", body.reasoning_effort)
+    if body.reasoning_effort == "none":
+        variables.setdefault("enable_thinking", False)
+    if body.tool_prompt is not None:
+        variables.setdefault("tool_prompt", body.tool_prompt)
+    return ChatOptions(
+        tools=[tool.plain() for tool in body.tools],
+        documents=body.documents,
+        add_generation_prompt=_first(body.add_generation_prompt, not body.continue_final_message),
+        continue_final_message=body.continue_final_message,
+        add_special_tokens=_first(body.add_special_tokens, False),
+        template_kwargs=variables,
+    )
+
+
+def _first(given: bool | None, default: bool) -> bool:
+    return default if given is None else given
+
+
+class ChatChoice:
+    """One sequence as an assistant message."""
+
+    def __init__(self, index: int, body: ChatBody) -> None:
+        self._index = index
+        self._body = body
+        self._opened = False
+
+    def pieces(self, delta: TextDelta) -> Iterable[Piece]:
+        """The role once, then content, then the finish on its own."""
+        if not self._opened:
+            self._opened = True
+            yield self._piece({"role": "assistant", "content": ""})
+        shows_ids = self._body.return_token_ids and delta.token_ids
+        if delta.text or delta.logprobs or shows_ids:
+            yield self._told(delta)
+        if delta.finish_reason is not None:
+            yield {**self._piece({}), **finishing(delta)}
+
+    def whole(self, pieces: list[Piece]) -> Piece:
+        content = "".join(piece["delta"].get("content", "") for piece in pieces)
+        logprobs = [entry for piece in pieces for entry in _entries(piece)]
+        whole = {
+            "index": self._index,
+            "message": {"role": "assistant", "content": content, "refusal": None},
+            "logprobs": {"content": logprobs, "refusal": None} if self._body.logprobs else None,
+            "finish_reason": pieces[-1]["finish_reason"],
+            "stop_reason": pieces[-1]["stop_reason"],
+        }
+        if self._body.return_token_ids:
+            whole["token_ids"] = collected_ids(pieces)
+        return whole
+
+    def _told(self, delta: TextDelta) -> Piece:
+        piece = self._piece({"content": delta.text})
+        if delta.logprobs:
+            as_ids = self._body.return_tokens_as_token_ids
+            piece["logprobs"] = chat_logprobs(delta.logprobs, as_ids=as_ids)
+        if self._body.return_token_ids:
+            piece["token_ids"] = delta.token_ids
+        return piece
+
+    def _piece(self, delta: dict[str, Any]) -> Piece:
+        return {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def _entries(piece: Piece) -> list[Any]:
+    logprobs = piece["logprobs"]
+    return logprobs["content"] if logprobs else []
+
+
+CHAT = Dialect(
+    id_prefix="chatcmpl-",
+    object="chat.completion",
+    chunk_object="chat.completion.chunk",
+    parse=parse_chat,
+    start=_start,
+)

@@ -1,0 +1,245 @@
+"""What does a valid request look like? The bodies of the two OpenAI generation routes.
+
+A body that parses here has the right types and is in range by itself; what depends on the model
+(token ids, lengths, templates) is checked later, still before the first byte of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field
+
+from jaxserve.errors import InvalidRequest
+from jaxserve.server.fields import (
+    Bool,
+    Float,
+    Int,
+    Object,
+    Penalty,
+    PositiveInt,
+    Probability,
+    RepetitionPenalty,
+    Seed,
+    Str,
+    Temperature,
+    TopK,
+    WireModel,
+    integers,
+    is_token_ids,
+    wrong_type,
+    wrong_value,
+)
+from jaxserve.server.messages import ChatMessage, Tool, distinct
+from jaxserve.server.refusals import CHAT, COMPLETIONS, Refusal, refuse_unsupported
+
+Body = TypeVar("Body", bound="GenerationBody")
+
+MAX_STOPS = 64
+MAX_PROMPTS = 1024
+MAX_ALTERNATIVES = 20
+MAX_SAMPLES = 128
+
+MAX_SHOWN_CHARS = 80
+
+Prompt = str | list[int]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Alternatives = Annotated[Int, Field(ge=0, le=MAX_ALTERNATIVES)]
+
+
+class StreamOptions(WireModel):
+    include_usage: Bool = False
+    continuous_usage_stats: Bool = False
+
+
+def _stops(value: Any) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise wrong_type("a string or a list of strings")
+    if "" in stops:
+        raise wrong_value("must not hold an empty string")
+    if len(stops) > MAX_STOPS:
+        raise wrong_value(f"must hold at most {MAX_STOPS} strings")
+    return tuple(stops)
+
+
+def _prompts(value: Any) -> list[Prompt]:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise wrong_type("a string, a list of strings, token ids, or a list of those")
+    if not value:
+        raise wrong_value("must not be empty")
+    if is_token_ids(value):
+        return [integers(value)]
+    if not (all(isinstance(item, str) for item in value) or all(map(is_token_ids, value))):
+        raise wrong_type("all strings, all token ids, or all lists of token ids")
+    if [] in value:
+        raise wrong_value("must not hold an empty list of token ids")
+    if len(value) > MAX_PROMPTS:
+        raise wrong_value(f"must hold at most {MAX_PROMPTS} prompts")
+    return [item if isinstance(item, str) else integers(item) for item in value]
+
+
+def _tool_choice(value: Any) -> Any:
+    if not isinstance(value, str | dict):
+        raise wrong_type("a string or an object")
+    return value
+
+
+class GenerationBody(WireModel):
+    """What both routes share; None where the default comes from elsewhere."""
+
+    model: Str = ""
+    stream: Bool = False
+    stream_options: StreamOptions = StreamOptions()
+    n: Annotated[PositiveInt, Field(le=MAX_SAMPLES)] = 1
+    best_of: PositiveInt | None = None
+    max_tokens: Annotated[Int, Field(ge=0)] | None = None
+    min_tokens: Annotated[Int, Field(ge=0)] = 0
+
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    top_k: TopK | None = None
+    min_p: Probability | None = None
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    repetition_penalty: RepetitionPenalty | None = None
+    logit_bias: dict[str, Float] = Field(default_factory=dict)
+    seed: Seed | None = None
+
+    stop: Annotated[tuple[str, ...], BeforeValidator(_stops)] = ()
+    stop_token_ids: Annotated[list[Int], FailFast()] = Field(default_factory=list)
+    include_stop_str_in_output: Bool = False
+    ignore_eos: Bool = False
+    skip_special_tokens: Bool = True
+    spaces_between_special_tokens: Bool = True
+    add_special_tokens: Bool | None = None
+
+    return_token_ids: Bool = False
+    return_tokens_as_token_ids: Bool = False
+    cache_salt: Annotated[Str, Field(min_length=1)] | None = None
+    request_id: Annotated[Str, Field(pattern=r"^[\x21-\x7e]{1,128}$")] | None = None
+
+    def check(self) -> None:
+        """Raise InvalidRequest for fields that do not go together."""
+        if self.best_of is not None and self.best_of < self.n:
+            raise _wrong("best_of", f"must be at least n, which is {self.n}; got {self.best_of}")
+        if self.best_of is not None and self.best_of > self.n:
+            raise _unsupported("best_of", f"above n is not offered: set n to {self.best_of}")
+        if self.max_tokens == 0:
+            raise _wrong("max_tokens", "must be at least 1")
+
+
+class ChatBody(GenerationBody):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[ChatMessage], FailFast(), Field(min_length=1)]
+    max_completion_tokens: PositiveInt | None = None
+    logprobs: Bool = False
+    top_logprobs: Alternatives = 0
+
+    tools: Annotated[list[Tool], FailFast(), AfterValidator(distinct)] = Field(default_factory=list)
+    tool_choice: Annotated[Any, BeforeValidator(_tool_choice)] = "auto"
+    parallel_tool_calls: Bool = True
+
+    add_generation_prompt: Bool | None = None
+    continue_final_message: Bool = False
+    chat_template_kwargs: Object = Field(default_factory=dict)
+    documents: Annotated[list[Object], FailFast()] = Field(default_factory=list)
+    tool_prompt: Str | None = None
+    reasoning_effort: Effort | None = None
+
+    def check(self) -> None:
+        super().check()
+        if self.top_logprobs and not self.logprobs:
+            raise _wrong("top_logprobs", "needs logprobs to be true")
+        if self.add_generation_prompt and self.continue_final_message:
+            raise _wrong("add_generation_prompt", "can not be true with continue_final_message")
+        self._check_tools()
+
+    def _check_tools(self) -> None:
+        if self.tool_choice not in ("auto", "none"):
+            raise _unsupported("tool_choice", "must be auto or none: calls can not be forced yet")
+        if self.tools and self.tool_choice == "auto":
+            raise _unsupported(
+                "tools", "are not parsed out of the answer yet: set tool_choice none"
+            )
+
+
+class CompletionBody(GenerationBody):
+    """The body of POST /v1/completions; `prompt` is a list in every case."""
+
+    prompt: Annotated[list[Prompt], BeforeValidator(_prompts)]
+    logprobs: Alternatives | None = None
+    echo: Bool = False
+
+    def check(self) -> None:
+        if self.echo and self.max_tokens == 0:
+            raise _unsupported("echo", "with max_tokens 0 is not: ask for at least 1 token")
+        super().check()
+        if self.echo and self.logprobs is not None:
+            raise _unsupported("echo", "with logprobs is not: prompts are not scored yet")
+
+
+def parse_chat(body: dict[str, Any]) -> ChatBody:
+    """The typed request; raises InvalidRequest with the path of the first field at fault."""
+    return _parse(body, ChatBody, CHAT)
+
+
+def parse_completion(body: dict[str, Any]) -> CompletionBody:
+    """The typed request; raises InvalidRequest with the path of the first field at fault."""
+    return _parse(body, CompletionBody, COMPLETIONS)
+
+
+def _parse(body: Mapping[str, Any], model: type[Body], refused: tuple[Refusal, ...]) -> Body:
+    refuse_unsupported(body, refused)
+    try:
+        parsed = model.model_validate(body)
+    except pydantic.ValidationError as error:
+        raise _first_fault(error) from None
+    parsed.check()
+    return parsed
+
+
+def _first_fault(error: pydantic.ValidationError) -> InvalidRequest:
+    fault = error.errors(include_url=False)[0]
+    kind, param = fault["type"], _path(fault["loc"])
+    if kind == "missing":
+        return InvalidRequest(
+            f"{param} is required", param=param, code="missing_required_parameter"
+        )
+    problem = fault["msg"].replace("Input should", "must").replace("should", "must")
+    return InvalidRequest(
+        f"{param}: {problem}; got {_shown(fault['input'])}", param=param, code=_code(kind)
+    )
+
+
+def _code(kind: str) -> str:
+    if kind == "unsupported_value":
+        return kind
+    return "invalid_type" if kind.endswith("_type") else "invalid_value"
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in loc:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | dict):
+        return f"a {type(value).__name__} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "..."
+
+
+def _wrong(param: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{param} {problem}", param=param)
+
+
+def _unsupported(param: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{param} {problem}", param=param, code="unsupported_value")

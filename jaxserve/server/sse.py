@@ -1,0 +1,108 @@
+"""How does a stream of objects reach the client? Server-sent events over ASGI, one per write.
+
+Knows no route and no engine. Silence is filled with comments so that proxies keep the connection;
+an error after the first byte becomes an event; a client that leaves closes the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from jaxserve.server.disconnect import unless_gone
+
+KEEP_ALIVE_S = 15.0
+
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+DONE = b"data: [DONE]\n\n"
+COMMENT = b": keep-alive\n\n"
+
+
+class EventStream(Response):
+    """Sends every object of `events` as an event, then `[DONE]`.
+
+    `describe` turns an exception of `events` into the object of a last event. `close` is called
+    in every case: after the end, on an error, when the client has gone, when the server stops.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[dict[str, Any], None],
+        *,
+        describe: Callable[[Exception], dict[str, Any]],
+        close: Callable[[], None],
+        headers: Mapping[str, str],
+        keep_alive_s: float = KEEP_ALIVE_S,
+    ) -> None:
+        # Not through the base class: it would announce the length of an empty body.
+        self.status_code = 200
+        self.background = None
+        self.init_headers({**HEADERS, **headers})
+        self.events = events
+        self.describe = describe
+        self.close = close
+        self.keep_alive_s = keep_alive_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            with contextlib.suppress(ClientDisconnect):
+                await unless_gone(receive, self._write(_Writer(send)))
+        finally:
+            self.close()
+
+    async def _write(self, writer: _Writer) -> None:
+        silence = asyncio.create_task(writer.fill_silence(self.keep_alive_s))
+        try:
+            await self._write_events(writer)
+        finally:
+            silence.cancel()
+        await writer.write(DONE, last=True)
+
+    async def _write_events(self, writer: _Writer) -> None:
+        try:
+            async with aclosing(self.events):
+                async for event in self.events:
+                    await writer.write(_frame(event))
+        except Exception as error:
+            await writer.write(_frame(self.describe(error)))
+
+
+class _Writer:
+    """Writes whole events, never two at once."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._lock = asyncio.Lock()
+        self._last_s = asyncio.get_running_loop().time()
+
+    async def write(self, chunk: bytes, *, last: bool = False) -> None:
+        async with self._lock:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
+            self._last_s = asyncio.get_running_loop().time()
+
+    async def fill_silence(self, period_s: float) -> None:
+        while True:
+            due_s = self._last_s + period_s - asyncio.get_running_loop().time()
+            if due_s > 0:
+                await asyncio.sleep(due_s)
+            else:
+                await self.write(COMMENT)
+
+
+def _frame(event: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(event) + b"\n\n"

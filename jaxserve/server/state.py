@@ -1,0 +1,65 @@
+"""What do the routes of one app share? The generator, the model's names, and whether it can serve.
+
+Made once per app and reached through the request; the only thing that changes is `draining`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from jaxserve.engine.metrics import EngineHealth
+from jaxserve.generate import TextGenerator
+from jaxserve.server.bodies import read_object
+from jaxserve.server.errors import Draining
+from jaxserve.server.models import ModelInfo
+from jaxserve.server.sampling import SamplingDefaults
+
+STALL_LIMIT_S = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerState:
+    """`draining` is set by whoever stops the server: from then on new work is refused."""
+
+    generator: TextGenerator
+    model: ModelInfo
+    defaults: SamplingDefaults
+    engine_health: Callable[[], EngineHealth]
+    draining: bool = False
+
+    def problem(self) -> str | None:
+        """Why the server should get no traffic, or None. Never waits for the engine."""
+        if self.draining:
+            return "the server is shutting down"
+        health = self.engine_health()
+        if not health.alive:
+            return f"the engine has stopped: {health.failure or 'it was closed'}"
+        if health.stalled_s > STALL_LIMIT_S:
+            return f"the engine has finished no step for {health.stalled_s:.0f} s"
+        return None
+
+    async def take_in(self, request: Request) -> dict[str, Any]:
+        """The body of a request for new work; raises Draining when none is taken."""
+        if self.draining:
+            raise Draining("the server is shutting down and takes no new requests; try another")
+        return await read_object(request)
+
+    def max_tokens(
+        self, num_prompt_tokens: int, asked: int | None, *, by_api: int | None, param: str
+    ) -> int:
+        """How long the output may get. What was not asked for is cut to what the context has left.
+
+        Raises ContextLengthExceeded for `param`, the prompt, or for what was asked.
+        """
+        fitting = self.generator.max_tokens_for(num_prompt_tokens, asked, param=param)
+        default = self.defaults.max_new_tokens or by_api
+        return fitting if asked is not None or default is None else min(fitting, default)
+
+
+def state_of(request: Request) -> ServerState:
+    state: ServerState = request.app.state.server
+    return state

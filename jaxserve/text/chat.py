@@ -58,18 +58,24 @@ class ChatTemplate:
         the template's own words when it refuses the rest.
         """
         self._refuse_reserved(options.template_kwargs)
-        shaped = [self._shape(message) for message in normalize_messages(messages)]
-        first_error: Exception | None = None
-        for attempt in (shaped, merge_leading_system(shaped)):
-            try:
-                return self._apply(attempt, options)
-            except Exception as error:  # a template can fail in any way
-                first_error = first_error or error
-        raise _refusal(first_error) from first_error
+        normal = [self._with_known_role(message) for message in normalize_messages(messages)]
+        try:
+            return self._apply([self._shape(message) for message in normal], options)
+        except Exception as error:  # a template can fail in any way
+            merged = merge_leading_system(normal)
+            if len(merged) == len(normal):
+                raise _refusal(error) from error
+        try:
+            return self._apply([self._shape(message) for message in merged], options)
+        except Exception as error:
+            raise _refusal(error) from error
+
+    def _with_known_role(self, message: Message) -> Message:
+        if message["role"] == "developer" and not self._names_developer:
+            return {**message, "role": "system"}
+        return message
 
     def _shape(self, message: Message) -> Message:
-        if message["role"] == "developer" and not self._names_developer:
-            message = {**message, "role": "system"}
         if not self._takes_parts:
             return join_parts(message)
         return message if self._takes_strings else split_parts(message)
@@ -105,7 +111,7 @@ class ChatTemplate:
         return _PROBE in text and f"'{_PROBE}'" not in text and f'"{_PROBE}"' not in text
 
 
-def _refusal(error: Exception | None) -> InvalidRequest:
+def _refusal(error: Exception) -> InvalidRequest:
     return InvalidRequest(
         f"the model's chat template refuses these messages: {str(error)[:MAX_ERROR_CHARS]}",
         param="messages",

@@ -99,7 +99,7 @@ def sentencepiece_as_json(folder: Path) -> Path:
 
 def word_pieces(folder: Path) -> Path:
     """A kind whose bytes only decoding tells."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))  # type: ignore[arg-type]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
     trainer = trainers.WordPieceTrainer(

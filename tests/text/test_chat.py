@@ -1,0 +1,223 @@
+"""Chats render as `transformers` renders them, after messages take the form a template wants."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxserve.errors import InvalidRequest
+from jaxserve.text.chat import ChatOptions
+from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
+from tests.text.model_folders import byte_level, write_json
+from tests.text.test_detokenizer import hub_tokenizer
+
+PLAIN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+STRICT = """
+{%- if messages[0].role == 'system' %}{% set rest = messages[1:] %}<<{{ messages[0].content }}>>
+{%- else %}{% set rest = messages %}{% endif %}
+{%- for m in rest %}
+  {%- if (m.role == 'user') != (loop.index0 % 2 == 0) %}
+    {{- raise_exception('Roles must alternate user/assistant') }}
+  {%- endif %}[{{ m.role }}]{{ m.content.strip() }}
+{%- endfor %}"""
+PARTS = (
+    "{% for m in messages %}[{{ m.role }}]"
+    "{% for p in m.content %}{% if p.type == 'text' %}({{ p.text }}){% endif %}{% endfor %}"
+    "{% endfor %}"
+)
+BOTH = (
+    "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}{{ m.content }}"
+    "{% else %}{% for p in m.content %}({{ p.text }}){% endfor %}{% endif %}{% endfor %}"
+)
+TOOLS = """
+{%- if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}
+{%- for m in messages %}[{{ m.role }}]{{ m.content }}
+  {%- if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}
+  {%- for c in m.tool_calls or [] %}
+    {{- c.function.name }}({{ c.function.arguments | tojson }})
+  {%- endfor %}
+{%- endfor %}
+{%- if enable_thinking is defined %}think={{ enable_thinking }}{% endif %}"""
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Grüße 👍🏽 & <b>"},
+    {"role": "assistant", "content": "你好 "},
+    {"role": "user", "content": ""},
+]
+PART = {"type": "text", "text": "one"}
+
+
+@pytest.fixture(scope="module")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return byte_level(tmp_path_factory.mktemp("chat"))
+
+
+def with_template(folder: Path, template: str) -> FolderTokenizer:
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write_json(folder / "tokenizer_config.json", config | {"chat_template": template})
+    return load_tokenizer(folder)
+
+
+def render(folder: Path, template: str, messages: Any, **options: Any) -> str:
+    return with_template(folder, template).render_chat(messages, ChatOptions(**options))
+
+
+def refusal(folder: Path, template: str, messages: Any, **options: Any) -> InvalidRequest:
+    tokenizer = with_template(folder, template)
+    with pytest.raises(InvalidRequest) as caught:
+        tokenizer.render_chat(messages, ChatOptions(**options))
+    return caught.value
+
+
+@pytest.mark.parametrize("add_generation_prompt", [True, False])
+def test_a_chat_renders_as_transformers_renders_it(
+    folder: Path, tokenizer: FolderTokenizer, add_generation_prompt: bool
+) -> None:
+    options = ChatOptions(add_generation_prompt=add_generation_prompt)
+    hub = hub_tokenizer(folder)
+    expected = hub.apply_chat_template(
+        CHAT, tokenize=False, add_generation_prompt=add_generation_prompt
+    )
+    assert tokenizer.render_chat(CHAT, options) == expected
+    ids = hub.apply_chat_template(
+        CHAT, tokenize=True, return_dict=False, add_generation_prompt=add_generation_prompt
+    )
+    assert tokenizer.encode(expected, add_special_tokens=options.add_special_tokens) == ids
+
+
+@pytest.mark.parametrize("template", [PLAIN, PARTS, BOTH, TOOLS])
+def test_strings_render_as_transformers_renders_what_the_template_wants(
+    base_folder: Path, template: str
+) -> None:
+    tokenizer = with_template(base_folder, template)
+    wanted: list[dict[str, Any]] = CHAT
+    if template is PARTS:
+        wanted = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in CHAT]
+    expected = hub_tokenizer(base_folder).apply_chat_template(wanted, tokenize=False)
+    assert tokenizer.render_chat(CHAT, ChatOptions()) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (PLAIN, "[user]one\ntwo"),
+        (STRICT, "[user]one\ntwo"),
+        (PARTS, "[user](one)(two)"),
+        (BOTH, "[user](one)(two)"),
+    ],
+)
+@pytest.mark.parametrize("second", [{"type": "input_text", "text": "two"}, "two"])
+def test_parts_take_the_form_the_template_wants(
+    base_folder: Path, template: str, expected: str, second: Any
+) -> None:
+    messages = [{"role": "user", "content": [PART, second]}]
+    assert render(base_folder, template, messages) == expected
+
+
+@pytest.mark.parametrize("role", ["system", "user", "assistant", "tool"])
+def test_parts_are_joined_for_every_role(base_folder: Path, role: str) -> None:
+    assert render(base_folder, PLAIN, [{"role": role, "content": [PART, PART]}]) == (
+        f"[{role}]one\none"
+    )
+
+
+@pytest.mark.parametrize("template", [PLAIN, PARTS, BOTH, TOOLS])
+@pytest.mark.parametrize("message", [{"content": None}, {}, {"content": None, "tool_calls": []}])
+def test_null_content_is_empty(base_folder: Path, template: str, message: Any) -> None:
+    text = render(base_folder, template, [{"role": "assistant", **message}])
+    assert text.replace("()", "") == "[assistant]"
+
+
+def test_developer_is_system_unless_the_template_names_it(base_folder: Path) -> None:
+    messages = [{"role": "developer", "content": "x"}]
+    assert render(base_folder, PLAIN, messages) == "[system]x"
+    assert render(base_folder, PLAIN + "{# knows developer #}", messages) == "[developer]x"
+
+
+def test_leading_system_messages_are_merged_when_the_template_refuses(base_folder: Path) -> None:
+    messages = [
+        {"role": "system", "content": "a"},
+        {"role": "developer", "content": [PART]},
+        {"role": "user", "content": "q"},
+    ]
+    assert render(base_folder, STRICT, messages) == "<<a\n\none>>[user]q"
+    assert render(base_folder, PLAIN, messages) == "[system]a[system]one[user]q"
+    only_one = PARTS + (
+        "{% if messages | selectattr('role', 'equalto', 'system') | list | length > 1 %}"
+        "{{ raise_exception('two') }}{% endif %}"
+    )
+    assert render(base_folder, only_one, messages) == "[system](a\n\none)[user](q)"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+        [*CHAT[1:3], {"role": "system", "content": "late"}],
+        [{"role": "assistant", "content": "a"}],
+    ],
+)
+def test_a_refusal_has_the_words_of_the_template(base_folder: Path, messages: Any) -> None:
+    error = refusal(base_folder, STRICT, messages)
+    assert "Roles must alternate user/assistant" in error.message
+    assert (error.param, error.code) == ("messages", "invalid_template")
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages[5].content }}", "{{ 1 / 0 }}", "{{ nothing.x }}"]
+)
+def test_a_template_that_breaks_is_a_refusal(base_folder: Path, template: str) -> None:
+    assert refusal(base_folder, template, CHAT).code == "invalid_template"
+
+
+def test_arguments_of_tool_calls_are_objects_to_the_template(base_folder: Path) -> None:
+    def call(arguments: Any) -> str:
+        function = {"name": "f", "arguments": arguments}
+        calls = [{"id": "1", "type": "function", "function": function}]
+        message = {"role": "assistant", "content": None, "tool_calls": calls}
+        return render(base_folder, TOOLS, [message]).removeprefix("[assistant]")
+
+    assert call('{"a": {"b": ["é"]}}') == 'f({"a": {"b": ["é"]}})'
+    assert call({"a": 1}) == 'f({"a": 1})'
+    assert call("") == call("null") == call(None) == "f({})"
+    assert call('{"a": ') == 'f("{\\"a\\": ")'
+    assert call("[1]") == 'f("[1]")'
+    assert call("[" * 100_000).startswith('f("[[')
+
+
+def test_reasoning_has_either_name(base_folder: Path) -> None:
+    for name in ("reasoning", "reasoning_content"):
+        message = {"role": "assistant", "content": "a", name: "why"}
+        assert render(base_folder, TOOLS, [message]) == "[assistant]a<think>why</think>"
+
+
+def test_tools_reach_the_template_and_none_is_no_tools(base_folder: Path) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    chat = [{"role": "user", "content": "x"}]
+    assert json.dumps(tool) in render(base_folder, TOOLS, chat, tools=[tool])
+    assert render(base_folder, TOOLS, chat, tools=[]) == "[user]x"
+
+
+def test_template_kwargs_reach_the_template(base_folder: Path) -> None:
+    chat = [{"role": "user", "content": "x"}]
+    text = render(base_folder, TOOLS, chat, template_kwargs={"enable_thinking": False})
+    assert text == "[user]xthink=False"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["messages", "conversation", "tools", "tokenize", "add_generation_prompt", "chat_template"],
+)
+def test_template_kwargs_may_not_set_what_is_ours(base_folder: Path, name: str) -> None:
+    error = refusal(base_folder, PLAIN, CHAT, template_kwargs={name: "x"})
+    assert error.param == f"chat_template_kwargs.{name}"
+
+
+def test_the_final_message_can_be_continued(tokenizer: FolderTokenizer) -> None:
+    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well"}]
+    text = tokenizer.render_chat(chat, ChatOptions(continue_final_message=True))
+    assert text.endswith("<|im_start|>assistant\nWell")

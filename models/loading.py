@@ -21,7 +21,7 @@ from jaxserve.models.checkpoint import open_checkpoint, read_json
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.registry import read_model_config
-from jaxserve.models.weights import load_params, refuse_misfit, refuse_untied, targets
+from jaxserve.models.weights import ignored_keys, load_params, refuse_misfit, refuse_untied, targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +52,9 @@ def load_model(
     graphdef, state = nnx.split(abstract)
     wanted = targets(state, family, mesh)
     stored = open_checkpoint(folder)
-    ignored = set(family.ignored_keys)
+    refuse_misfit(wanted, stored, ignored_keys(family, config))
     if config.tied_embeddings:
         refuse_untied(family, stored)
-        ignored.update(key for key, path in family.keys.items() if path == "lm_head.weight")
-    refuse_misfit(wanted, stored, ignored)
     params = load_params(wanted, stored, progress=progress)
     treedef = jax.tree.structure(state)
     return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)

@@ -59,11 +59,13 @@ def _read_scaling(
 def inverse_frequencies(rope: RopeConfig, head_dim: int) -> np.ndarray:
     """f32[H/2]: radians per position.
 
-    Rounded to float32 after each operation, as transformers does: at position 100,000 one bit of
-    a frequency is 0.006 radians.
+    Rounded to float32 after each operation, as transformers does, since the last bit counts: at
+    position 100,000 it is 0.006 radians. The power is taken in float64 because numpy's own in
+    float32 is off by that bit for one frequency in five.
     """
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    frequencies = np.float32(1.0) / np.float32(rope.theta) ** exponents
+    powers = np.float64(rope.theta) ** exponents.astype(np.float64)
+    frequencies = np.float32(1.0) / powers.astype(np.float32)
     match rope.scaling:
         case None:
             return frequencies
@@ -75,8 +77,9 @@ def inverse_frequencies(rope: RopeConfig, head_dim: int) -> np.ndarray:
 
 def _llama3(frequencies: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     low, high = np.float32(scaling.low_freq_factor), np.float32(scaling.high_freq_factor)
-    turns = np.float32(scaling.original_max_len / (2 * math.pi)) * frequencies
-    kept = np.clip((turns - low) / (high - low), 0, 1).astype(np.float32)
+    wavelengths = np.float32(2 * math.pi) / frequencies
+    turns = np.float32(scaling.original_max_len) / wavelengths  # in the pretraining's context
+    kept = np.clip((turns - low) / (high - low), 0, 1)
     scaled: np.ndarray = (1 - kept) * frequencies / np.float32(scaling.factor) + kept * frequencies
     return scaled
 

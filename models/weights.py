@@ -20,9 +20,12 @@ from tqdm import tqdm
 
 from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
+from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families.family import Family
 from jaxserve.sharding.rules import refuse_uneven, sharding
 
+OUTPUT_PATH = "lm_head.weight"
+EMBEDDING_PATH = "embed_tokens.weight"
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _ROWS_COMPARED = 1024
 
@@ -96,6 +99,12 @@ def refuse_misfit(
         )
 
 
+def ignored_keys(family: Family, config: DecoderConfig) -> set[str]:
+    """Keys that may be stored though nothing is made of them; `*` stands for a number."""
+    tied = [key for key, path in family.keys.items() if path == OUTPUT_PATH]
+    return {*family.ignored_keys, *(tied if config.tied_embeddings else ())}
+
+
 def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
     """Raise CheckpointError when a tied output projection is stored with numbers of its own.
 
@@ -103,7 +112,7 @@ def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
     needed; anything else contradicts the config, and transformers would use it.
     """
     keys = {path: key for key, path in family.keys.items()}
-    output, embedding = keys["lm_head.weight"], keys["embed_tokens.weight"]
+    output, embedding = keys[OUTPUT_PATH], keys[EMBEDDING_PATH]
     if output in stored and embedding in stored and not _equal(stored[output], stored[embedding]):
         raise CheckpointError(
             f"config.json says tie_word_embeddings, but {output} is stored and differs from "
@@ -114,8 +123,9 @@ def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
 def _equal(one: StoredTensor, other: StoredTensor) -> bool:
     if (one.shape, one.type_name) != (other.shape, other.type_name):
         return False
-    starts = range(0, one.shape[0], _ROWS_COMPARED)
-    rows = (slice(start, start + _ROWS_COMPARED) for start in starts)
+    num_rows = one.shape[0]
+    starts = range(0, num_rows, _ROWS_COMPARED)
+    rows = (slice(start, min(start + _ROWS_COMPARED, num_rows)) for start in starts)
     return all(np.array_equal(one.read(some), other.read(some)) for some in rows)
 
 

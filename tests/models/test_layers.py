@@ -1,0 +1,76 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig
+from transformers.activations import ACT2FN
+from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
+
+from jaxserve.models.families.registry import read_model_config
+from jaxserve.models.layers import ACTIVATIONS, Embedding, GatedMLP, Linear, RMSNorm
+from tests.models.tolerance import assert_agrees
+
+FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
+X = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_agree(name: str) -> None:
+    x = np.linspace(-6, 6, 101, dtype=np.float32)
+    assert_agrees(ACTIVATIONS[name](jnp.asarray(x)), ACT2FN[name](torch.tensor(x)).numpy())
+
+
+def test_norm_agrees() -> None:
+    ours, reference = RMSNorm(32, eps=0.1, dtype=FLOAT32), LlamaRMSNorm(32, eps=0.1)
+    weight = random(32)
+    ours.weight[...] = jnp.asarray(weight)
+    reference.weight.data = torch.tensor(weight)
+    assert_agrees(ours(jnp.asarray(X)), reference(torch.tensor(X)).detach().numpy())
+
+
+def test_norm_in_bfloat16_rounds_where_transformers_does() -> None:
+    ours, reference = RMSNorm(32, eps=0.1, dtype=BFLOAT16), LlamaRMSNorm(32, eps=0.1)
+    weight = torch.tensor(random(32)).bfloat16()
+    ours.weight[...] = jnp.asarray(weight.float().numpy(), BFLOAT16)
+    reference.weight.data = weight
+    expected = reference(torch.tensor(X).bfloat16()).detach().float().numpy()
+    np.testing.assert_array_equal(ours(jnp.asarray(X, BFLOAT16)).astype(jnp.float32), expected)
+
+
+def test_mlp_agrees() -> None:
+    raw = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "mlp_bias": True}
+    _, config = read_model_config({"architectures": ["LlamaForCausalLM"], **raw}, "config.json")
+    ours, reference = GatedMLP(config, dtype=FLOAT32), LlamaMLP(LlamaConfig(**raw))
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        there, here = getattr(reference, name), getattr(ours, name)
+        here.weight[...] = jnp.asarray(there.weight.detach().numpy())
+        here.bias[...] = jnp.asarray(there.bias.detach().numpy())
+    assert_agrees(ours(jnp.asarray(X)), reference(torch.tensor(X)).detach().numpy())
+
+
+def test_linear_accumulates_bfloat16_in_float32() -> None:
+    # A sum of 512 ones that steps in bfloat16 sticks at 256.
+    linear = Linear((2, 512), ("mlp", "embed"), bias=False, dtype=BFLOAT16)
+    linear.weight[...] = jnp.ones((2, 512), BFLOAT16)
+    out = linear(jnp.ones((2, 512), BFLOAT16))
+    assert out.dtype == BFLOAT16
+    np.testing.assert_array_equal(out.astype(jnp.float32), np.full((2, 2), 512.0))
+
+
+def test_parameters_say_what_their_dimensions_are() -> None:
+    linear = Linear((8, 6), ("kv_heads", "embed"), bias=True, dtype=FLOAT32, parts=(2, 6))
+    assert linear.weight.axes == ("kv_heads", "embed") and linear.weight.parts == (2, 6)
+    assert linear.bias is not None
+    assert linear.bias.axes == ("kv_heads",) and linear.bias.parts == (2,)
+
+
+def test_embedding_of_a_token_outside_the_table_is_no_error() -> None:
+    embedding = Embedding(4, 3, dtype=FLOAT32)
+    embedding.weight[...] = jnp.arange(12.0).reshape(4, 3)
+    rows = embedding(jnp.array([1, 99], jnp.int32))
+    np.testing.assert_array_equal(rows[0], [3.0, 4.0, 5.0])
+    assert np.isfinite(rows).all()

@@ -44,11 +44,14 @@ class Runner(Protocol):
 class EngineLoop:
     """The `Engine` that generate.py talks to."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
+    def __init__(
+        self, scheduler: Scheduler, runner: Runner, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.limits: EngineLimits = scheduler.admission.limits
         self._admission = scheduler.admission
         self._scheduler = scheduler
         self._runner = runner
+        self._clock = clock
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._changed = threading.Condition()
         self._submitted: list[Request] = []
@@ -57,7 +60,7 @@ class EngineLoop:
         self._failure: str | None = None
         self._stopping = False
         self._stats = scheduler.stats()
-        self._progressed_at_s = time.monotonic()
+        self._progressed_at_s = self._clock()
 
     def start(self, deliver: Callable[[Sequence[TokenDelta]], None]) -> None:
         """Start the thread. `deliver` is called on it with all deltas of a step together."""
@@ -72,12 +75,12 @@ class EngineLoop:
         self._admission.check(request)
         with self._changed:
             if self._failure is not None:
-                raise EngineFailed(f"the engine has failed ({self._failure}); restart the server")
+                raise EngineFailed("the engine has failed; its log says why; restart the server")
             if self._stopping:
                 raise EngineFailed("the engine is shutting down; try another server, or later")
             self._admission.check_room(request.id, self._unfinished)
             if not self._unfinished:
-                self._progressed_at_s = time.monotonic()
+                self._progressed_at_s = self._clock()
             self._unfinished.add(request.id)
             self._submitted.append(request)
             self._changed.notify()
@@ -96,7 +99,7 @@ class EngineLoop:
 
     def health(self) -> EngineHealth:
         with self._changed:
-            waited_s = time.monotonic() - self._progressed_at_s if self._unfinished else 0.0
+            waited_s = self._clock() - self._progressed_at_s if self._unfinished else 0.0
             alive = self._thread.is_alive() and self._failure is None
             return EngineHealth(alive=alive, failure=self._failure, stalled_s=waited_s)
 
@@ -158,7 +161,7 @@ class EngineLoop:
         with self._changed:
             self._stats = stats
             if progressed:
-                self._progressed_at_s = time.monotonic()
+                self._progressed_at_s = self._clock()
             self._unfinished -= {d.request_id for d in deltas if d.finish_reason is not None}
         if deltas:
             self._deliver(deltas)

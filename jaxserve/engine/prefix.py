@@ -22,12 +22,12 @@ def find_prefix(pool: PagePool, request: Request) -> list[int]:
 
 def index_full_pages(pool: PagePool, row: Row) -> None:
     """Index the pages that a committed row of a request that still holds them has filled."""
-    if not pool.prefix_cache:
-        return
     request, end = row.request, row.start + row.num_tokens
-    _hash_full_pages(pool, request)
-    for index in range(row.start // pool.page_size, end // pool.page_size):
-        pool.register(request.pages[index], request.page_hashes[index])
+    filled = range(row.start // pool.page_size, end // pool.page_size)
+    if filled and pool.prefix_cache:
+        _hash_full_pages(pool, request)
+        for index in filled:
+            pool.register(request.pages[index], request.page_hashes[index])
 
 
 def _hash_full_pages(pool: PagePool, request: Request) -> None:

@@ -132,7 +132,10 @@ class Scheduler:
     def _make_room(self, request: Request, num_tokens: int) -> bool:
         """Get pages for the next tokens, at the expense of the last admitted, even of itself."""
         num_pages = self._pool.num_pages_for(request.num_computed_tokens + num_tokens)
-        while (pages := self._pool.try_take(num_pages - len(request.pages))) is None:
+        num_new = num_pages - len(request.pages)
+        if num_new <= 0:
+            return True
+        while (pages := self._pool.try_take(num_new)) is None:
             victim = self._running.pop()
             self._preempt(victim)
             if victim is request:
@@ -218,7 +221,7 @@ class Scheduler:
 
 
 def _num_left_to_compute(request: Request) -> int:
-    if request.num_tokens == len(request.prompt_ids) + request.params.max_tokens:
+    if len(request.output_ids) + request.num_pending == request.params.max_tokens:
         return 0  # all it may draw is drawn or in flight
     return request.num_tokens - request.num_computed_tokens
 

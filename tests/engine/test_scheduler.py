@@ -378,10 +378,21 @@ def test_preempted_request_may_end_by_its_token_in_flight(new_driver: NewDriver)
 def test_preempted_request_goes_to_the_front_of_the_queue(new_driver: NewDriver) -> None:
     driver = crowded(new_driver)
     driver.step()
-    driver.add(*(long(f"later{index}", 12, max_tokens=4) for index in range(3)))
+    driver.add(*(long(f"later{index}", 12, max_tokens=1) for index in range(3)))
     driver.run()
-    assert driver.requests["young"].num_preemptions > 0
-    assert list(driver.last)[:2] == ["old", "young"]
+    rows = [row for step in driver.runner.steps for row in step.rows]
+    admitted = [row.request.id for row in rows if row.takes_slot]
+    assert admitted == ["old", "young", "young", "later0", "later1", "later2"]
+    driver.assert_as_alone()
+
+
+def test_preempted_request_stays_out_until_there_is_a_page_to_spare(new_driver: NewDriver) -> None:
+    """When b ends, c would just fit beside a, and be out again as soon as a needs a page."""
+    driver = new_driver(num_pages=8)
+    driver.run(
+        long("a", 12, max_tokens=18), long("b", 4, max_tokens=4), long("c", 15, max_tokens=9)
+    )
+    assert driver.requests["c"].num_preemptions == 1
     driver.assert_as_alone()
 
 

@@ -99,9 +99,12 @@ class PagePool:
             self._hash_of[page] = digest
             self._page_of[digest] = page
 
-    def forget(self, pages: Iterable[int]) -> None:
+    def forget(self, hashes: Iterable[bytes]) -> None:
         """Drop pages from the index, because their content is not to be trusted."""
-        for page in pages:
+        for digest in hashes:
+            page = self._page_of.get(digest)
+            if page is None:
+                continue
             self._unindex(page)
             if page in self._cached:
                 del self._cached[page]

@@ -185,8 +185,9 @@ class Scheduler:
     def _take_sampled(self, request: Request, sampled: Sampled) -> TokenDelta:
         request.num_pending -= 1
         if not sampled.finite:
-            # What its pages hold may be as broken as the logits; nobody must find it again.
-            self._pool.forget(request.pages)
+            # What its pages hold may be as broken as the logits; nobody must find it again, not
+            # even in pages that it had before it was preempted.
+            self._pool.forget(request.page_hashes)
             self._end(request, FinishReason.ERROR)
             return _last_delta(request, error=_NOT_FINITE.format(len(request.output_ids)))
         request.output_ids.append(sampled.token_id)

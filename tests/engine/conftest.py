@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.engine.driving import Driver
+from tests.engine.fake_driver import Driver
 
 
 @pytest.fixture

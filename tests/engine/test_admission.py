@@ -5,7 +5,7 @@ import pytest
 from jaxserve.engine.admission import Admission
 from jaxserve.engine.request import SamplingParams
 from jaxserve.errors import ContextLengthExceeded, EngineBusy, InvalidRequest
-from tests.engine.driving import limits, request
+from tests.engine.fake_driver import limits, request
 
 DOOR = Admission(
     limits=limits(max_model_len=40, max_queued_requests=2),

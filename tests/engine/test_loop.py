@@ -9,7 +9,7 @@ import pytest
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.request import FinishReason, Request, SamplingParams, TokenDelta
 from jaxserve.errors import ContextLengthExceeded, EngineBusy, EngineFailed, InvalidRequest
-from tests.engine.driving import Driver, limits, request
+from tests.engine.fake_driver import Driver, limits, request
 
 PATIENCE_S = 30.0  # no test waits that long unless something is broken
 

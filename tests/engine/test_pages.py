@@ -136,7 +136,7 @@ def test_forgotten_pages_are_not_found_and_become_free() -> None:
     pool = PagePool(4, 4, prefix_cache=True)
     held, resting = fill(pool, [1] * 4), fill(pool, [2] * 4)
     pool.release(resting)
-    pool.forget([*held, *resting])
+    pool.forget(hashes_of([1] * 4) + hashes_of([2] * 4) + hashes_of([3] * 4))
     assert pool.find(hashes_of([1] * 4)) == pool.find(hashes_of([2] * 4)) == []
     pool.release(held)
     assert pool.num_free == 4
@@ -187,10 +187,9 @@ def test_random_walk_adds_up(seed: int) -> None:
     held: list[list[int]] = []
     for _ in range(300):
         if held and rng.random() < 0.5:
-            pages = held.pop(rng.randrange(len(held)))
-            if rng.random() < 0.1:
-                pool.forget(pages)
-            pool.release(pages)
+            pool.release(held.pop(rng.randrange(len(held))))
+        elif rng.random() < 0.1:
+            pool.forget(hashes_of([rng.randrange(2) for _ in range(8)]))
         else:
             hashes = hashes_of([rng.randrange(2) for _ in range(4 * rng.randrange(1, 5))])
             shared = pool.find(hashes)

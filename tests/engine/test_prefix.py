@@ -4,7 +4,7 @@ from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
 from jaxserve.engine.request import Request
 from jaxserve.engine.step import Row
-from tests.engine.driving import request
+from tests.engine.fake_driver import request
 
 
 def computed(pool: PagePool, asked: Request, num_tokens: int) -> None:

@@ -9,7 +9,7 @@ from jaxserve.engine.request import FinishReason, Request, SamplingParams
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Sampled, Step, StepResult
 from jaxserve.errors import ConfigError, ContextLengthExceeded, EngineBusy, InvalidRequest
-from tests.engine.driving import EOS, VOCAB_SIZE, Driver, limits, request, tokens_alone
+from tests.engine.fake_driver import EOS, VOCAB_SIZE, Driver, limits, request, tokens_alone
 from tests.fakes import token_after
 
 NewDriver = Callable[..., Driver]
@@ -215,6 +215,20 @@ def test_pages_of_broken_logits_are_not_found_again(new_driver: NewDriver) -> No
     driver.run(request("bad", prompt))
     driver.run(request("good", prompt))
     assert driver.requests["good"].num_cached_tokens == 0
+
+
+def test_broken_logits_of_a_preempted_request_taint_its_former_pages(
+    new_driver: NewDriver,
+) -> None:
+    driver = crowded(new_driver)
+    young = driver.requests["young"]
+    while not young.num_preemptions:
+        if young.num_computed_tokens == 16:  # the next step preempts it; this one is in flight
+            driver.runner.broken_ids = {"young"}
+        driver.step()
+    assert driver.reason("young") == FinishReason.ERROR
+    driver.run(request("again", young.prompt_ids))
+    assert driver.requests["again"].num_cached_tokens == 0
 
 
 # Aborting

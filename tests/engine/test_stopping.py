@@ -4,7 +4,7 @@ import pytest
 
 from jaxserve.engine.request import FinishReason, SamplingParams
 from jaxserve.engine.stopping import reason_to_end
-from tests.engine.driving import request
+from tests.engine.fake_driver import request
 
 EOS_IDS = frozenset({0, 90})
 STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH

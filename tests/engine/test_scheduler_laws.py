@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from jaxserve.engine.request import FinishReason, Request, SamplingParams
-from tests.engine.driving import VOCAB_SIZE, Driver, request, tokens_alone
+from tests.engine.fake_driver import VOCAB_SIZE, Driver, request, tokens_alone
 
 NewDriver = Callable[..., Driver]
 

@@ -5,18 +5,19 @@ The composition root: the one place that knows every part. What it decides it pr
 
 from __future__ import annotations
 
+import hashlib
 import os
-import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Never, TextIO
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from starlette.applications import Starlette
 from tqdm import tqdm
 
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
@@ -26,11 +27,15 @@ from jaxserve.engine.request import EngineLimits
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes
+from jaxserve.generate import TextGenerator
 from jaxserve.memory import free_bytes
 from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.checkpoint import read_json
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.hub import resolve
-from jaxserve.models.loading import LoadedModel, load_model
+from jaxserve.models.loading import load_model
+from jaxserve.server.app import create_app
+from jaxserve.server.models import ModelInfo
 from jaxserve.sharding.axes import KV_HEADS
 from jaxserve.sharding.mesh import make_mesh
 from jaxserve.sharding.rules import sharding
@@ -49,6 +54,19 @@ class BuiltEngine:
     tokenizer: FolderTokenizer
     folder: Path
     sizes: EngineSizes
+    model: DecoderConfig
+    num_params: int
+
+
+def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
+    """The HTTP app over a built engine; serving it starts the engine's thread."""
+    return create_app(
+        TextGenerator(built.loop, built.tokenizer),
+        model=_model_info(config.source, built),
+        config=config.server,
+        engine_health=built.loop.health,
+        generation_config=_generation_config(config.source, built.folder),
+    )
 
 
 def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngine:
@@ -87,7 +105,38 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         tokenizer=tokenizer,
         folder=folder,
         sizes=sizes,
+        model=model.config,
+        num_params=sum(array.size for array in model.params),
     )
+
+
+def _model_info(source: ModelSource, built: BuiltEngine) -> ModelInfo:
+    is_hub_id = source.model is not None and not Path(source.model).expanduser().is_dir()
+    own = source.model if is_hub_id and source.model else built.folder.resolve().name
+    names = source.served_model_name or (own,)
+    return ModelInfo(
+        names=names,
+        root=own,
+        created=int(time.time()),
+        max_model_len=built.sizes.max_model_len,
+        fingerprint=_fingerprint(source, built),
+        also=(own, own.rpartition("/")[2]),
+    )
+
+
+def _fingerprint(source: ModelSource, built: BuiltEngine) -> str:
+    """Names what an answer depends on: our version, the weights' files and revision, the sizes."""
+    files = sorted((f.name, f.stat().st_size) for f in built.folder.glob("*.safetensors"))
+    revision = built.folder.resolve().name if source.model else ""  # a hub snapshot's commit
+    facts = (__version__, jax.__version__, revision, files, built.model, built.sizes, source.dtype)
+    return "fp_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def _generation_config(source: ModelSource, folder: Path) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    if source.generation_config == "off" or not path.is_file():
+        return {}
+    return read_json(path)
 
 
 def _scheduler(config: EngineConfig, sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
@@ -110,7 +159,7 @@ def _warm_up(runner: Runner, log: TextIO) -> None:
     _say(log, f"  {runner.num_programs} programs in {time.perf_counter() - started:.1f} s")
 
 
-def _advance(bar: tqdm[None], name: str) -> None:
+def _advance(bar: tqdm[Never], name: str) -> None:
     bar.set_postfix_str(name)
     bar.update()
 

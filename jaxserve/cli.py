@@ -32,7 +32,7 @@ class Serve:
     settings: ServeConfig
 
     def run(self) -> None:
-        from jaxserve.build import serve
+        from jaxserve.launch import serve
 
         serve(check_config(self.settings))
 

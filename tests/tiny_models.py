@@ -34,7 +34,9 @@ def llama_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     embed, mlp = config["hidden_size"], config["intermediate_size"]
     queries = config["num_attention_heads"] * config["head_dim"]
     keys = config["num_key_value_heads"] * config["head_dim"]
-    shapes = {"model.embed_tokens.weight": (config["vocab_size"], embed)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (config["vocab_size"], embed)
+    }
     for layer in range(config["num_hidden_layers"]):
         of_layer = {
             "self_attn.q_proj": (queries, embed),

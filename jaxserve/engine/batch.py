@@ -7,7 +7,7 @@ answers comes back in one. Knows the layout of both; the program that runs betwe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,12 +47,14 @@ class Buckets:
 
     @classmethod
     def build(cls, *, max_rows: int, token_budget: int, min_rows: int = 1) -> Buckets:
-        """Decode buckets in powers of two up to `max_rows`, mixed ones in powers of four.
+        """Few sizes, since each is a program to compile at start.
 
-        `min_rows` is the smallest decode bucket: 2 where one row is slow (bfloat16 on a CPU).
+        Decode buckets grow fourfold up to 16 rows, where a step costs about the same whatever
+        their number, and twofold from there; mixed ones fourfold. `min_rows` is the smallest
+        decode bucket: 2 where one row is slow (bfloat16 on a CPU).
         """
-        rows = _sizes(min(min_rows, max_rows), max_rows, factor=2)
-        tokens = _sizes(min(32, token_budget), token_budget, factor=4)
+        rows = _sizes(min(min_rows, max_rows), max_rows, lambda n: 4 * n if n < 16 else 2 * n)
+        tokens = _sizes(min(32, token_budget), token_budget, lambda n: 4 * n)
         return cls(
             decode=tuple(Bucket(n, n, True) for n in rows),
             mixed=tuple(Bucket(n, max_rows, False) for n in tokens),
@@ -68,10 +70,10 @@ class Buckets:
         return next(b for b in self.mixed if b.num_tokens >= step.num_tokens)
 
 
-def _sizes(first: int, last: int, *, factor: int) -> list[int]:
+def _sizes(first: int, last: int, grow: Callable[[int], int]) -> list[int]:
     sizes = [first]
     while sizes[-1] < last:
-        sizes.append(min(sizes[-1] * factor, last))
+        sizes.append(min(grow(sizes[-1]), last))
     return sizes
 
 

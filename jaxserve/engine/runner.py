@@ -87,7 +87,7 @@ class Runner:
         self._programs: dict[Bucket, Any] = {}
         self._ready = False
         self._num_compiled_after_ready = 0
-        self._build_state(mesh)
+        self._state = self._build_state(mesh)
 
     @property
     def num_compiled_after_ready(self) -> int:
@@ -144,7 +144,7 @@ class Runner:
     def _run(self, bucket: Bucket, words: np.ndarray[Any, Any]) -> jax.Array:
         on_device = jax.device_put(words, self._replicated)
         self._state, draw = self._programs[bucket](self._model.params, self._state, on_device)
-        return draw  # type: ignore[no-any-return]
+        return draw
 
     def _write_slot(self, slot: int, request: Request) -> None:
         stops = self._limits.eos_token_ids | request.params.stop_token_ids
@@ -156,7 +156,7 @@ class Runner:
         )
         self._state = self._state._replace(slots=table)
 
-    def _build_state(self, mesh: Mesh) -> None:
+    def _build_state(self, mesh: Mesh) -> DeviceState:
         config, sizes = self._model.config, self._sizes
 
         def build() -> DeviceState:
@@ -181,7 +181,7 @@ class Runner:
         self._shardings = jax.tree.map(lambda _: self._replicated, shapes)._replace(
             pages=(page_sharding,) * config.num_layers
         )
-        self._state: DeviceState = jax.jit(build, out_shardings=self._shardings)()
+        return jax.jit(build, out_shardings=self._shardings)()
 
     def _compile(self, bucket: Bucket) -> Any:
         def step(
@@ -241,7 +241,7 @@ class Runner:
             table = count_tokens(state.slots, draw.tokens, inputs.slots, counted)
         return DeviceState(pages, last_tokens, table), pack_draw(draw)
 
-    def _count_compilation(self, event: str, _duration_s: float, **_: object) -> None:
+    def _count_compilation(self, event: str, duration_secs: float, **_: object) -> None:
         if event == _COMPILE_EVENT:
             self._num_compiled_after_ready += 1
 

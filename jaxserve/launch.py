@@ -1,0 +1,118 @@
+"""How does a server start, say that it is ready, and stop? Runs the app until a signal ends it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from jaxserve.build import build_app, build_engine
+from jaxserve.config import ServeConfig, ServerConfig
+from jaxserve.errors import ConfigError
+from jaxserve.version import __version__
+
+_ENGINE_STOP_S = 1.0  # the app has ended every request by then
+
+
+def serve(config: ServeConfig) -> None:
+    """Serve until SIGINT or SIGTERM: then running requests get `shutdown_timeout` to finish.
+
+    The address is taken before anything slow happens, so that one in use is said at once.
+    """
+    started = time.perf_counter()
+    listening = _listen(config.server)
+    _warn_if_open(config.server)
+    built = build_engine(config)
+    app = build_app(config, built)
+    server = _Server(app, config.server)
+    model = app.state.server.model.names[0]
+    server.greeting = _greeting(
+        model, _url(config.server, listening), seconds=time.perf_counter() - started
+    )
+    try:
+        server.run(sockets=[listening])
+    finally:
+        built.loop.stop(_ENGINE_STOP_S)
+        built.runner.close()
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and lets the app refuse new work from the signal on."""
+
+    greeting = ""
+
+    def __init__(self, app: Starlette, config: ServerConfig):
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=max(1, round(config.shutdown_timeout)),
+                lifespan="on",
+            )
+        )
+        self._app = app
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self.greeting, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.server.draining = True
+        super().handle_exit(sig, frame)
+
+
+def _listen(config: ServerConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((config.host, config.port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; "
+            "give another --host or --port (0 takes a free one)"
+        ) from None
+    return listening
+
+
+def _warn_if_open(config: ServerConfig) -> None:
+    if config.api_key or _is_loopback(config.host):
+        return
+    print(
+        f"jaxserve: warning: listening on {config.host} without an API key: whoever reaches this "
+        "address can use the model; set --api-key or JAXSERVE_API_KEY",
+        file=sys.stderr,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url(config: ServerConfig, listening: socket.socket) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{listening.getsockname()[1]}"
+
+
+def _greeting(model: str, url: str, *, seconds: float) -> str:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    }
+    curl = f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d"
+    return (
+        f"jaxserve {__version__} is ready: {model} at {url}/v1 after {seconds:.1f} s; try\n"
+        f"{curl} '{json.dumps(body)}'"
+    )

@@ -1,0 +1,62 @@
+"""Sizes follow from the model and the memory, and misfits say what would fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from jaxserve.config import EngineConfig
+from jaxserve.engine.sizes import Surroundings, choose_sizes
+from jaxserve.errors import ConfigError
+
+SMALL = Surroundings(
+    platform="cpu", free_bytes=10_000_000_000, kv_bytes_per_token=1000, context=2048
+)
+
+
+def with_memory(free_bytes: int) -> Surroundings:
+    return Surroundings(
+        platform="cpu", free_bytes=free_bytes, kv_bytes_per_token=1000, context=2048
+    )
+
+
+def test_the_pool_holds_the_largest_batch_at_full_context_when_that_fits() -> None:
+    sizes, reasons = choose_sizes(EngineConfig(), SMALL)
+    assert sizes.num_pages * sizes.page_size == sizes.max_batch_size * 2048
+    assert sizes.max_model_len == 2048
+    assert len(reasons) == 5
+
+
+def test_the_pool_and_the_context_shrink_to_the_memory_there_is() -> None:
+    sizes, reasons = choose_sizes(EngineConfig(), with_memory(1_000_000))
+    assert sizes.num_pages * sizes.page_size * 1000 <= 1_000_000
+    assert sizes.max_model_len == sizes.num_pages * sizes.page_size == 992
+    assert "what the pages hold" in reasons[0]
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    asked = EngineConfig(
+        max_model_len=512, page_size=8, num_pages=100, max_batch_size=3, token_budget=40
+    )
+    sizes, reasons = choose_sizes(asked, SMALL)
+    assert (sizes.max_model_len, sizes.page_size, sizes.num_pages) == (512, 8, 100)
+    assert (sizes.max_batch_size, sizes.token_budget, sizes.pages_per_seq) == (3, 40, 64)
+    assert all("as asked" in reason for reason in reasons)
+
+
+def test_a_batch_larger_than_the_default_budget_raises_the_budget() -> None:
+    assert choose_sizes(EngineConfig(max_batch_size=600), SMALL)[0].token_budget == 600
+
+
+@pytest.mark.parametrize(
+    ("config", "around", "says"),
+    [
+        (EngineConfig(), with_memory(10_000), "does not fit"),
+        (EngineConfig(num_pages=10_000_000), SMALL, "lower num_pages"),
+        (EngineConfig(max_model_len=4096), SMALL, "context 2048"),
+        (EngineConfig(max_model_len=2048, num_pages=10), SMALL, "raise num_pages"),
+        (EngineConfig(max_batch_size=8, token_budget=4), SMALL, "one token of each"),
+    ],
+)
+def test_what_cannot_be_is_refused(config: EngineConfig, around: Surroundings, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        choose_sizes(config, around)

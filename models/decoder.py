@@ -6,6 +6,9 @@ computed nor what pages look like: a backend is handed in, and pages go in and c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +18,9 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.layers import Embedding, GatedMLP, Linear, RMSNorm, product
 from jaxserve.models.rope import Rotation, rotate, rotation
 from jaxserve.sharding.axes import EMBED, KV_HEADS, Q_HEADS, VOCAB
+
+Attend = Callable[..., tuple[jax.Array, jax.Array]]
+"""An AttentionBackend that was told the step's metadata: takes q, k, v, pages and `scale`."""
 
 
 class Attention(nnx.Module):
@@ -45,29 +51,16 @@ class Attention(nnx.Module):
         )
 
     def __call__(
-        self,
-        x: jax.Array,  # [T, D]
-        pages: jax.Array,
-        metadata: AttentionMetadata,
-        *,
-        turn: Rotation,
-        attention: AttentionBackend,
-        one_token_per_row: bool,
+        self, x: jax.Array, pages: jax.Array, *, turn: Rotation, attend: Attend
     ) -> tuple[jax.Array, jax.Array]:
+        """[T, D] from [T, D], and this layer's pages with the new KV."""
         num_tokens, head_dim = x.shape[0], self.config.head_dim
         q, k, v = (
             project(x).reshape(num_tokens, -1, head_dim)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        attended, pages = attention(
-            rotate(q, turn),
-            rotate(k, turn),
-            v,
-            pages,
-            metadata,
-            scale=self.config.attention_scale,
-            one_token_per_row=one_token_per_row,
-        )
+        scale = self.config.attention_scale
+        attended, pages = attend(rotate(q, turn), rotate(k, turn), v, pages, scale=scale)
         return self.o_proj(attended.reshape(num_tokens, -1)), pages
 
 
@@ -81,24 +74,12 @@ class DecoderLayer(nnx.Module):
         self.mlp = GatedMLP(config, dtype=dtype)
 
     def __call__(
-        self,
-        x: jax.Array,  # [T, D]
-        pages: jax.Array,
-        metadata: AttentionMetadata,
-        *,
-        turn: Rotation,
-        attention: AttentionBackend,
-        one_token_per_row: bool,
+        self, x: jax.Array, pages: jax.Array, *, turn: Rotation, attend: Attend
     ) -> tuple[jax.Array, jax.Array]:
+        """[T, D] from [T, D], and this layer's pages with the new KV."""
         with jax.named_scope("attention"):
-            attended, pages = self.self_attn(
-                self.input_layernorm(x),
-                pages,
-                metadata,
-                turn=turn,
-                attention=attention,
-                one_token_per_row=one_token_per_row,
-            )
+            normed = self.input_layernorm(x)
+            attended, pages = self.self_attn(normed, pages, turn=turn, attend=attend)
             x = x + attended
         with jax.named_scope("mlp"):
             return x + self.mlp(self.post_attention_layernorm(x)), pages
@@ -135,17 +116,11 @@ class Decoder(nnx.Module):
         with jax.named_scope("embed"):
             x = self.embed_tokens(tokens)
         turn = rotation(metadata.positions, self.config.rope, self.config.head_dim)
+        attend = partial(attention, metadata=metadata, one_token_per_row=one_token_per_row)
         written = []
         for index, (layer, layer_pages) in enumerate(zip(self.layers, pages, strict=True)):
             with jax.named_scope(f"layer_{index}"):
-                x, layer_pages = layer(
-                    x,
-                    layer_pages,
-                    metadata,
-                    turn=turn,
-                    attention=attention,
-                    one_token_per_row=one_token_per_row,
-                )
+                x, layer_pages = layer(x, layer_pages, turn=turn, attend=attend)
             written.append(layer_pages)
         return self.norm(x), tuple(written)
 

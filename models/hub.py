@@ -24,6 +24,8 @@ def resolve(model: str | None, *, revision: str | None) -> Path:
     """
     if model is None:
         return _shipped()
+    if not model:
+        raise CheckpointError("the model's name is empty; give a folder or a hub id")
     path = Path(model).expanduser()
     if path.is_dir():
         return path

@@ -52,7 +52,8 @@ def load_model(
     graphdef, state = nnx.split(abstract)
     wanted = targets(state, family, mesh)
     stored = open_checkpoint(folder)
-    refuse_misfit(wanted, stored, ignored_keys(family, config))
+    ignored = ignored_keys(family, config)
+    refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))
     if config.tied_embeddings:
         refuse_untied(family, stored)
     params = load_params(wanted, stored, progress=progress)

@@ -7,7 +7,7 @@ itself, one parameter at a time, so that host memory holds one slice and never t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,11 +68,17 @@ def _key_of(path: str, keys: Mapping[str, str]) -> str:
 
 
 def refuse_misfit(
-    wanted: Iterable[Target], stored: Mapping[str, StoredTensor], ignored_keys: Iterable[str]
+    wanted: Iterable[Target],
+    stored: Mapping[str, StoredTensor],
+    *,
+    ignored: Collection[str],
+    origin: str,
 ) -> None:
-    """Raise one CheckpointError naming every missing, unused, mis-shaped and unreadable key."""
+    """Raise one CheckpointError naming every missing, unused, mis-shaped and unreadable key.
+
+    `ignored` are keys that may be stored for nothing; `origin` names the checkpoint in the error.
+    """
     by_key = {target.key: target for target in wanted}
-    ignored = set(ignored_keys)
     both = [(target, stored[key]) for key, target in by_key.items() if key in stored]
     complaints = {
         "missing": [key for key in by_key if key not in stored],
@@ -94,7 +100,7 @@ def refuse_misfit(
     if found:
         lines = "\n  ".join(found)
         raise CheckpointError(
-            f"the weights do not fit config.json:\n  {lines}\n"
+            f"{origin}: the weights do not fit config.json:\n  {lines}\n"
             "Check that both come from the same model and that no file is missing"
         )
 
@@ -115,8 +121,9 @@ def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
     output, embedding = keys[OUTPUT_PATH], keys[EMBEDDING_PATH]
     if output in stored and embedding in stored and not _equal(stored[output], stored[embedding]):
         raise CheckpointError(
-            f"config.json says tie_word_embeddings, but {output} is stored and differs from "
-            f"{embedding}; set tie_word_embeddings to false to use it, or remove it"
+            f"config.json says tie_word_embeddings, but {output} is stored in "
+            f"{stored[output].file} and differs from {embedding}; set tie_word_embeddings to "
+            "false to use it, or remove it"
         )
 
 

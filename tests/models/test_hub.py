@@ -53,6 +53,11 @@ def test_without_a_name_it_is_the_shipped_model(
     assert resolve(None, revision=None) == tmp_path / "tiny-chat"
 
 
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(CheckpointError, match="the model's name is empty"):
+        resolve("", revision=None)
+
+
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="is a file; give the folder that holds it"):

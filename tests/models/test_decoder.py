@@ -1,0 +1,64 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxserve.models.attention.interface import AttentionMetadata
+from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.loading import LoadedModel, load_model
+from jaxserve.sharding.mesh import make_mesh
+
+METADATA = AttentionMetadata(
+    positions=jnp.arange(4, dtype=jnp.int32),
+    page_indices=jnp.array([[1, 0]], jnp.int32),
+    kv_lens=jnp.array([4], jnp.int32),
+    cu_q_lens=jnp.array([0, 4], jnp.int32),
+    num_seqs=jnp.array([1], jnp.int32),
+)
+
+
+@pytest.fixture(scope="module")
+def model(saved: Callable[[str], Path]) -> LoadedModel:
+    dtype = jnp.dtype("bfloat16")
+    return load_model(saved("llama"), dtype=dtype, mesh=make_mesh(tensor_parallel=1))
+
+
+def empty_pages(model: LoadedModel) -> jax.Array:
+    return XlaAttention().init_pages(
+        num_pages=2,
+        page_size=4,
+        num_kv_heads=model.config.num_kv_heads,
+        head_dim=model.config.head_dim,
+        dtype=jnp.dtype("bfloat16"),
+    )
+
+
+def test_hidden_states_keep_the_dtype_of_the_weights_and_logits_are_float32(
+    model: LoadedModel,
+) -> None:
+    decoder = model.merge(model.params)
+    tokens = jnp.array([1, 2, 3, 4], jnp.int32)
+    pages = (empty_pages(model),) * model.config.num_layers
+    hidden, pages = decoder(
+        tokens, pages, METADATA, attention=XlaAttention(), one_token_per_row=False
+    )
+    logits = decoder.logits(hidden)
+    assert (hidden.shape, hidden.dtype) == ((4, 32), jnp.bfloat16)
+    assert (logits.shape, logits.dtype) == ((4, 61), jnp.float32)
+    assert np.isfinite(logits).all()
+    assert [layer.dtype for layer in pages] == [jnp.bfloat16, jnp.bfloat16]
+
+
+def test_pages_are_one_array_per_layer(model: LoadedModel) -> None:
+    decoder = model.merge(model.params)
+    with pytest.raises(ValueError, match="zip"):
+        decoder(
+            jnp.zeros(4, jnp.int32),
+            (empty_pages(model),),
+            METADATA,
+            attention=XlaAttention(),
+            one_token_per_row=False,
+        )

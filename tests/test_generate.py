@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -334,54 +336,28 @@ def refused(text_request: TextRequest) -> InvalidRequest:
     return error
 
 
-def test_unset_max_tokens_fills_the_context() -> None:
-    async def work(generator: TextGenerator) -> None:
-        assert generator.max_tokens_for(1, None) == 9
-        assert generator.max_tokens_for(9, None) == 1
-        assert generator.max_tokens_for(4, 6) == 6
-
-    run(ScriptedEngine(b"x", limits=limits(max_model_len=10)), work)
-
-
-@pytest.mark.parametrize(
-    ("num_prompt_tokens", "max_tokens", "param"),
-    [(10, None, "messages"), (100, 1, "messages"), (4, 7, "max_tokens")],
-)
-def test_what_does_not_fit_is_refused_with_the_standard_phrase(
-    num_prompt_tokens: int, max_tokens: int | None, param: str
-) -> None:
-    async def work(generator: TextGenerator) -> None:
-        with pytest.raises(ContextLengthExceeded) as caught:
-            generator.max_tokens_for(num_prompt_tokens, max_tokens, param="messages")
-        assert "This model's maximum context length is 10 tokens" in caught.value.message
-        assert (caught.value.param, caught.value.code) == (param, "context_length_exceeded")
-
-    run(ScriptedEngine(b"x", limits=limits(max_model_len=10)), work)
-
-
-def test_text_that_can_never_fit_is_refused_before_it_is_encoded() -> None:
-    async def work(generator: TextGenerator) -> None:
-        generator.tokenizer.encode = None  # type: ignore[method-assign,assignment]
-        with pytest.raises(ContextLengthExceeded, match="at least"):
-            await generator.encode_text("x" * 71, param="prompt")
-        with pytest.raises(ContextLengthExceeded, match="at least"):
-            await generator.encode_chat([{"role": "user", "content": "x" * 71}])
-
-    run(ScriptedEngine(b"x", limits=limits(max_model_len=10)), work)
-
-
-def test_long_text_is_encoded_off_the_event_loop() -> None:
-    async def work(generator: TextGenerator) -> None:
-        assert await generator.encode_text("hi") == [BOS, *b"hi"]
-        text = "x" * 3000
-        assert await generator.encode_text(text, add_special_tokens=False) == [*text.encode()]
-
-    run(ScriptedEngine(b"x"), work)
-
-
 def test_a_conversation_becomes_a_prompt() -> None:
     async def work(generator: TextGenerator) -> None:
         ids = await generator.encode_chat([{"role": "user", "content": "hi"}])
         assert ids == [BOS, *b"user: hi\nassistant: "]
 
     run(ScriptedEngine(b"x"), work)
+
+
+def test_what_does_not_fit_is_refused_by_submit_too() -> None:
+    given: dict[str, Any] = {"prompt_ids": PROMPT, "params": SamplingParams(max_tokens=5000)}
+    with_room = TextRequest(id="r", **given)
+    engine = ScriptedEngine(b"x", limits=limits(max_model_len=5000))
+
+    async def work(generator: TextGenerator) -> None:
+        with pytest.raises(ContextLengthExceeded, match="maximum context length is 5000 tokens"):
+            generator.submit(with_room)
+
+    run(engine, work)
+    assert engine.submitted == []
+
+
+def test_importing_it_loads_neither_jax_nor_transformers() -> None:
+    code = "import sys, jaxserve.generate; print({'jax', 'transformers'} & {*sys.modules})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "set()\n"

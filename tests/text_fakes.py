@@ -92,9 +92,9 @@ class ScriptedEngine:
 
     `chunks` are the sizes, in turn, of the deltas of one request (0 gives an empty delta). With
     `paused` it makes a step only for each `step()`. `fail_at` ends every request with an error at
-    that step (the first is 0); `refuse` is raised by `submit`, EngineBusy when `max_running` requests
-    run. Logprobs, when asked for, are
-    -1 - id / 1000 and the alternatives are the ids that follow.
+    that step (the first is 0). `submit` raises `refuse`, and EngineBusy when `max_running`
+    requests run. Logprobs, when asked for, are -1 - id / 1000; the alternatives are the token
+    itself and the ids that follow.
     """
 
     script: Script

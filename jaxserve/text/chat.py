@@ -7,6 +7,7 @@ Renders with the tokenizer's own `apply_chat_template`, so the text is byte for 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from jaxserve.text.messages import (
 MAX_ERROR_CHARS = 500
 
 _PROBE = "jaxserve-probe"
+_DEVELOPER = re.compile(r"""['"]developer\\?['"]""")  # as a role, not as a word of a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
         self._reserved = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
-        self._names_developer = "developer" in str(tokenizer.chat_template)
+        self._names_developer = bool(_DEVELOPER.search(str(tokenizer.chat_template)))
         self._takes_strings = self._shows_probe(_PROBE)
         self._takes_parts = self._shows_probe([{"type": "text", "text": _PROBE}])
 

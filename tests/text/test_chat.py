@@ -135,7 +135,10 @@ def test_null_content_is_empty(base_folder: Path, template: str, message: Any) -
 def test_developer_is_system_unless_the_template_names_it(base_folder: Path) -> None:
     messages = [{"role": "developer", "content": "x"}]
     assert render(base_folder, PLAIN, messages) == "[system]x"
-    assert render(base_folder, PLAIN + "{# knows developer #}", messages) == "[developer]x"
+    assert render(base_folder, PLAIN + "{# a developer #}", messages) == "[system]x"
+    for quote in "'\"":
+        template = PLAIN + f"{{% if role == {quote}developer{quote} %}}{{% endif %}}"
+        assert render(base_folder, template, messages) == "[developer]x"
 
 
 def test_leading_system_messages_are_merged_when_the_template_refuses(base_folder: Path) -> None:

@@ -102,7 +102,7 @@ def _attend_decode(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) 
     kv_lens = metadata.kv_lens[:, None, None, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
-        keys, values, positions = chunks.read(index)
+        keys, values, positions = chunks.read(index, metadata.kv_lens)
         scores = jnp.einsum("bkqh,bckph->bkqcp", q, keys)
         return softmax.fold(jnp.where(positions < kv_lens, scores, _MASKED), values)
 
@@ -152,7 +152,7 @@ def _attend_block(
     limit = jnp.tile(positions + 1, group)[None, None, :, None, None]  # causal
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
-        keys, values, kv_positions = chunks.read(index)
+        keys, values, kv_positions = chunks.read(index, kv_len[None])
         scores = jnp.einsum("bkqh,bckph->bkqcp", q, keys)
         return softmax.fold(jnp.where(kv_positions < limit, scores, _MASKED), values)
 
@@ -175,12 +175,18 @@ class _Chunks:
     def needed(self, num_tokens: jax.Array) -> jax.Array:
         return -(-num_tokens // (self._width * self.pages.shape[3]))
 
-    def read(self, index: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Keys and values f32[B, C, K, p, H] of chunk `index`, and their positions [C, p]."""
+    def read(self, index: jax.Array, kv_lens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Keys and values f32[B, C, K, p, H] of chunk `index`, and their positions [C, p].
+
+        Values at or past kv_lens [B] are zero: a page may hold what another request left, and a
+        NaN of its would come through a weight of zero.
+        """
         page_size = self.pages.shape[3]
         first = index * self._width
         page = jax.lax.dynamic_slice_in_dim(self._page_indices, first, self._width, axis=1)
         keys = self.pages[page, 0].astype(jnp.float32)
         values = self.pages[page, 1].astype(jnp.float32)
         offsets = jnp.arange(self._width * page_size).reshape(self._width, page_size)
-        return keys, values, first * page_size + offsets
+        positions = first * page_size + offsets
+        live = positions < kv_lens[:, None, None]  # [B, C, p]
+        return keys, jnp.where(live[:, :, None, :, None], values, 0.0), positions

@@ -30,6 +30,10 @@ class Draining(EngineFailed):
     """The server is shutting down and takes no new work."""
 
 
+class BrokenOff(EngineFailed):
+    """A request that the engine had accepted ended without an answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a class of exceptions is over HTTP. `code` None: the exception carries its own."""
@@ -46,6 +50,7 @@ VERDICTS: dict[type[Exception], Verdict] = {
     EngineBusy: Verdict(429, "rate_limit_error", "overloaded", "overloaded"),
     EngineFailed: Verdict(503, "service_unavailable", "engine_dead", "healthcheck"),
     Draining: Verdict(503, "service_unavailable", "draining", "healthcheck"),
+    BrokenOff: Verdict(500, "server_error", "internal_error", "generation"),
     Exception: Verdict(500, "server_error", "internal_error", "generation"),
 }
 
@@ -75,14 +80,13 @@ def error_body(error: Exception, request_id: str) -> dict[str, Any]:
 
 
 def error_response(error: Exception, request_id: str) -> Response:
-    return JSONBody(
-        error_body(error, request_id), status_code=_verdict(error).status, headers=_headers(error)
-    )
+    body = logged_error_body(error, request_id)
+    return JSONBody(body, status_code=_verdict(error).status, headers=_headers(error))
 
 
 def logged_error_body(error: Exception, request_id: str) -> dict[str, Any]:
-    """`error_body`, with a line in the log for what was not the client's fault."""
-    if _verdict(error).status >= 500:
+    """`error_body`; what the client is not told goes to the log."""
+    if _verdict(error).status == 500:
         logger.error("request %s failed", request_id, exc_info=error)
     return error_body(error, request_id)
 
@@ -93,7 +97,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 class CatchUnexpected:
-    """Answers 500 for what no handler took, and writes it to the log."""
+    """Answers what the layers inside it raised and no handler took."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -111,12 +115,9 @@ class CatchUnexpected:
         try:
             await self.app(scope, receive, noted)
         except Exception as error:
-            request_id = request_id_of(scope)
-            if not isinstance(error, HTTPException):
-                logger.exception("request %s failed", request_id)
             if started:
                 raise
-            await error_response(error, request_id)(scope, receive, send)
+            await error_response(error, request_id_of(scope))(scope, receive, send)
 
 
 def _verdict(error: Exception) -> Verdict:
@@ -142,7 +143,7 @@ def _headers(error: Exception) -> dict[str, str]:
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     if isinstance(error, Draining):
         return {"Retry-After": str(math.ceil(RETRY_AFTER_S))}
-    if isinstance(error, EngineFailed):
+    if _verdict(error).status == 503:
         # The engine does not come back by itself; the SDKs heed x-should-retry before the status.
         return {"Retry-After": str(math.ceil(RETRY_AFTER_S)), "x-should-retry": "false"}
     return {}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from jaxserve.engine.request import FinishReason
 from jaxserve.errors import EngineFailed, InvalidRequest, JaxserveError
 from jaxserve.generate import TextDelta, TextGenerator, TextRequest, TextStream
+from jaxserve.server.errors import BrokenOff
 
 Indexed = tuple[int, TextDelta]
 
@@ -54,14 +55,16 @@ class Generation:
             stream.cancel()
 
     async def deltas(self) -> AsyncGenerator[Indexed, None]:
-        """What each sequence gives, with its index; raises EngineFailed if one is broken off."""
+        """What each sequence gives, with its index; raises BrokenOff when one ends unfinished."""
         try:
             async with aclosing(_interleaved(self._streams)) as indexed:
                 async for index, delta in indexed:
                     if delta.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
-                        raise EngineFailed("the server broke the request off")
+                        raise EngineFailed("the request was aborted")
                     self._count(index, delta)
                     yield index, delta
+        except EngineFailed as error:
+            raise BrokenOff(str(error)) from error
         finally:
             self.cancel()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jaxserve.engine.request import FinishReason
 from jaxserve.generate import TextDelta
 from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishing
 from jaxserve.server.generation import start_generation
@@ -15,6 +17,7 @@ from jaxserve.server.logprobs import chat_logprobs
 from jaxserve.server.schema import ChatBody, parse_chat
 from jaxserve.server.serving import Dialect, serve, text_request
 from jaxserve.server.state import ServerState
+from jaxserve.server.tool_deltas import ToolDeltas, joined_calls, marker_is_special
 from jaxserve.text.chat import ChatOptions
 
 
@@ -35,6 +38,8 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
         max_tokens=state.max_tokens(len(prompt_ids), asked, by_api=None, param="messages"),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
+    if body.parses_calls and marker_is_special(generator.tokenizer):
+        request = replace(request, skip_special_tokens=False)
     generation = start_generation(generator, [request], param="messages")
     return Answer(
         frame=frame,
@@ -73,24 +78,26 @@ class ChatChoice:
         self._index = index
         self._body = body
         self._opened = False
+        self._tools = ToolDeltas(parallel=body.parallel_tool_calls) if body.parses_calls else None
 
     def pieces(self, delta: TextDelta) -> Iterable[Piece]:
-        """The role once, then content, then the finish on its own."""
+        """The role once, then content and calls, then the finish on its own."""
         if not self._opened:
             self._opened = True
             yield self._piece({"role": "assistant", "content": ""})
-        shows_ids = self._body.return_token_ids and delta.token_ids
-        if delta.text or delta.logprobs or shows_ids:
-            yield self._told(delta)
+        more = self._beside_text(delta)
+        for told in self._told(delta) or ([{"content": ""}] if more else []):
+            yield self._piece(told) | more
+            more = {}
         if delta.finish_reason is not None:
-            yield {**self._piece({}), **finishing(delta)}
+            yield self._piece({}) | self._finishing(delta)
 
     def whole(self, pieces: list[Piece]) -> Piece:
-        content = "".join(piece["delta"].get("content", "") for piece in pieces)
+        deltas = [piece["delta"] for piece in pieces]
         logprobs = [entry for piece in pieces for entry in _entries(piece)]
         whole = {
             "index": self._index,
-            "message": {"role": "assistant", "content": content, "refusal": None},
+            "message": _message(deltas),
             "logprobs": {"content": logprobs, "refusal": None} if self._body.logprobs else None,
             "finish_reason": pieces[-1]["finish_reason"],
             "stop_reason": pieces[-1]["stop_reason"],
@@ -99,17 +106,36 @@ class ChatChoice:
             whole["token_ids"] = collected_ids(pieces)
         return whole
 
-    def _told(self, delta: TextDelta) -> Piece:
-        piece = self._piece({"content": delta.text})
+    def _told(self, delta: TextDelta) -> list[dict[str, Any]]:
+        if self._tools is None:
+            return [{"content": delta.text}] if delta.text else []
+        told = self._tools.push(delta.text)
+        return told if delta.finish_reason is None else told + self._tools.finish()
+
+    def _beside_text(self, delta: TextDelta) -> dict[str, Any]:
+        more: dict[str, Any] = {}
         if delta.logprobs:
             as_ids = self._body.return_tokens_as_token_ids
-            piece["logprobs"] = chat_logprobs(delta.logprobs, as_ids=as_ids)
-        if self._body.return_token_ids:
-            piece["token_ids"] = delta.token_ids
-        return piece
+            more["logprobs"] = chat_logprobs(delta.logprobs, as_ids=as_ids)
+        if self._body.return_token_ids and delta.token_ids:
+            more["token_ids"] = delta.token_ids
+        return more
+
+    def _finishing(self, delta: TextDelta) -> dict[str, Any]:
+        fields = finishing(delta)
+        if self._tools and self._tools.called and delta.finish_reason is FinishReason.STOP:
+            fields["finish_reason"] = "tool_calls"
+        return fields
 
     def _piece(self, delta: dict[str, Any]) -> Piece:
         return {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def _message(deltas: list[dict[str, Any]]) -> dict[str, Any]:
+    content = "".join(delta.get("content", "") for delta in deltas)
+    calls = joined_calls(deltas)
+    message = {"role": "assistant", "content": content, "refusal": None}
+    return message | {"content": content or None, "tool_calls": calls} if calls else message
 
 
 def _entries(piece: Piece) -> list[Any]:

@@ -152,21 +152,19 @@ class ChatBody(GenerationBody):
     tool_prompt: Str | None = None
     reasoning_effort: Effort | None = None
 
+    @property
+    def parses_calls(self) -> bool:
+        """Whether tool calls are looked for in the output."""
+        return bool(self.tools) and self.tool_choice == "auto"
+
     def check(self) -> None:
         super().check()
         if self.top_logprobs and not self.logprobs:
             raise _wrong("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt and self.continue_final_message:
             raise _wrong("add_generation_prompt", "can not be true with continue_final_message")
-        self._check_tools()
-
-    def _check_tools(self) -> None:
         if self.tool_choice not in ("auto", "none"):
             raise _unsupported("tool_choice", "must be auto or none: calls can not be forced yet")
-        if self.tools and self.tool_choice == "auto":
-            raise _unsupported(
-                "tools", "are not parsed out of the answer yet: set tool_choice none"
-            )
 
 
 class CompletionBody(GenerationBody):

@@ -17,7 +17,7 @@ from jaxserve.generate import TextRequest
 from jaxserve.server.answers import Answer, Frame
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.disconnect import unless_gone
-from jaxserve.server.errors import logged_error_body
+from jaxserve.server.errors import BrokenOff, Draining, logged_error_body
 from jaxserve.server.ignored import ignored_header
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.sampling import sampling_params
@@ -56,14 +56,22 @@ async def serve(request: Request, dialect: Dialect[Body]) -> Response:
     if body.stream:
         return EventStream(
             answer.events(body.stream_options),
-            describe=lambda error: logged_error_body(error, request_id),
+            describe=lambda error: logged_error_body(_told(error, state), request_id),
             close=answer.generation.cancel,
             headers=headers,
         )
     try:
         return JSONBody(await unless_gone(request.receive, answer.whole()), headers=headers)
+    except BrokenOff as error:
+        raise _told(error, state) from error
     finally:
         answer.generation.cancel()
+
+
+def _told(error: Exception, state: ServerState) -> Exception:
+    if isinstance(error, BrokenOff) and state.draining:
+        return Draining("the server shut down before the answer was complete; try another")
+    return error
 
 
 def text_request(

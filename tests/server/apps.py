@@ -1,0 +1,95 @@
+"""Apps over a scripted engine, in process and on a loopback port, and how to read their streams."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from jaxserve.config import ServerConfig
+from jaxserve.engine.metrics import EngineHealth
+from jaxserve.generate import TextGenerator
+from jaxserve.server.app import create_app
+from jaxserve.server.models import ModelInfo
+from tests.text_fakes import ByteTokenizer, ScriptedEngine
+
+MODEL = ModelInfo(
+    names=("tiny", "small"),
+    also=("org/tiny-hub",),
+    root="org/tiny-hub",
+    created=1700000000,
+    max_model_len=4096,
+    fingerprint="fp_test",
+)
+
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def make_app(
+    engine: ScriptedEngine,
+    *,
+    config: ServerConfig | None = None,
+    health: Callable[[], EngineHealth] | None = None,
+    generation_config: dict[str, Any] | None = None,
+) -> Starlette:
+    return create_app(
+        TextGenerator(engine, ByteTokenizer()),
+        model=MODEL,
+        config=config or ServerConfig(),
+        engine_health=health or engine.health,
+        generation_config=generation_config or {},
+    )
+
+
+@contextlib.contextmanager
+def client(engine: ScriptedEngine, **options: Any) -> Iterator[TestClient]:
+    """A client of an app in this process; the engine is stopped after."""
+    try:
+        with TestClient(make_app(engine, **options)) as test_client:
+            yield test_client
+    finally:
+        engine.stop()
+
+
+@contextlib.contextmanager
+def live(engine: ScriptedEngine, **options: Any) -> Iterator[str]:
+    """The address of an app that listens on a free loopback port; the engine is stopped after."""
+    config = uvicorn.Config(
+        make_app(engine, **options), port=0, log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="live-server", daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        engine.stop()
+
+
+def wait_until(true: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Return when it is true; fail when it does not become so."""
+    deadline_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.005)
+
+
+def events(body: str) -> list[Any]:
+    """The events of a whole stream, which must end as the contract says; comments are dropped."""
+    assert body.endswith("data: [DONE]\n\n")
+    frames = [frame for frame in body.split("\n\n") if frame and not frame.startswith(":")]
+    assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames)
+    assert frames.pop() == "data: [DONE]"
+    return [json.loads(frame.removeprefix("data: ")) for frame in frames]

@@ -1,0 +1,81 @@
+"""Clients that leave a live server: every sequence of theirs ends, in every phase."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.server.apps import CHAT, MESSAGES, TEXT, live, wait_until
+from tests.text_fakes import ScriptedEngine
+
+
+def open_request(address: str, path: str, body: dict[str, Any]) -> socket.socket:
+    """A connection on which the request has been sent and nothing read."""
+    connection = connect(address)
+    content = json.dumps(body).encode()
+    connection.sendall(head(path, len(content)) + content)
+    return connection
+
+
+def connect(address: str) -> socket.socket:
+    parts = urlsplit(address)
+    assert parts.hostname and parts.port
+    return socket.create_connection((parts.hostname, parts.port), timeout=10)
+
+
+def head(path: str, num_bytes: int) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {num_bytes}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("num_steps", [0, 3])
+def test_leaving_aborts_all_samples_before_and_during_output(
+    path: str, stream: bool, num_steps: int
+) -> None:
+    engine = ScriptedEngine(b"a" * 1000, paused=True)
+    body = {"messages": MESSAGES, "prompt": "hi", "n": 3, "stream": stream, "max_tokens": 500}
+    with live(engine) as address:
+        connection = open_request(address, path, body)
+        wait_until(lambda: engine.num_running == 3)
+        for _ in range(num_steps):
+            engine.step()
+        connection.close()
+        wait_until(lambda: engine.num_running == 0)
+    assert sorted(set(engine.aborted)) == sorted(request.id for request in engine.submitted)
+
+
+def test_leaving_client_does_not_disturb_the_others() -> None:
+    engine = ScriptedEngine(b"abc", paused=True)
+    with live(engine) as address:
+        stays = open_request(address, CHAT, {"messages": MESSAGES})
+        leaves = open_request(address, CHAT, {"messages": MESSAGES, "stream": True})
+        wait_until(lambda: engine.num_running == 2)
+        leaves.close()
+        wait_until(lambda: engine.num_running == 1)
+        for _ in range(4):
+            engine.step()
+        answer = stays.recv(65536)
+        stays.close()
+    assert b'"content":"abc"' in answer
+
+
+def test_leaving_in_the_middle_of_the_body_runs_nothing() -> None:
+    engine = ScriptedEngine(b"abc")
+    with live(engine) as address:
+        with connect(address) as leaves:
+            leaves.sendall(head(CHAT, 900) + b"{")
+        with open_request(address, CHAT, {"messages": MESSAGES}) as stays:
+            assert stays.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert len(engine.submitted) == 1
+
+
+def test_body_over_the_limit_is_refused_while_it_is_still_coming() -> None:
+    with live(ScriptedEngine(b"abc")) as address:
+        with connect(address) as connection:
+            connection.sendall(head(CHAT, 99_000_000) + b"{")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -361,3 +362,27 @@ def test_importing_it_loads_neither_jax_nor_transformers() -> None:
     code = "import sys, jaxserve.generate; print({'jax', 'transformers'} & {*sys.modules})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "set()\n"
+
+
+def test_random_cancels_leave_nothing_running_and_spare_the_others() -> None:
+    engine = ScriptedEngine(TEXT.encode(), chunks=(3,), limits=limits(max_queued_requests=500))
+    draw = random.Random(5)
+
+    async def read_some(stream: TextStream, limit: int) -> str:
+        text = ""
+        async for delta in stream:
+            text += delta.text
+            limit -= 1
+            if limit == 0:
+                stream.cancel()
+        return text
+
+    async def work(generator: TextGenerator) -> list[str]:
+        streams = [generator.submit(request())[0] for _ in range(300)]
+        limits_each = [draw.randrange(1, 4) if i % 2 else -1 for i in range(300)]
+        return await asyncio.gather(*map(read_some, streams, limits_each))
+
+    texts = run(engine, work)
+    assert engine.num_running == 0
+    assert all(text == TEXT for text in texts[::2])
+    assert all(TEXT.startswith(text) for text in texts)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from tests.text.model_folders import FOLDERS
+
+settings.register_profile("no clock", deadline=None)  # machines that run tests may be busy
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session", params=FOLDERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
@@ -29,6 +30,7 @@ async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answ
     choices: list[Choice] = []
     requests = []
     for prompt in body.prompt:
+        await asyncio.sleep(0)  # short prompts are encoded right here; let others go between them
         prompt_ids = await _encode(state, body, prompt)
         num_fitting = state.max_tokens(
             len(prompt_ids), body.max_tokens, by_api=DEFAULT_MAX_TOKENS, param="prompt"

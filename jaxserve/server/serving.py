@@ -6,6 +6,7 @@ the first byte of the answer, and a client that leaves ends its sequences at any
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -24,6 +25,8 @@ from jaxserve.server.sampling import sampling_params
 from jaxserve.server.schema import GenerationBody
 from jaxserve.server.sse import EventStream
 from jaxserve.server.state import ServerState, state_of
+
+logger = logging.getLogger(__name__)
 
 Body = TypeVar("Body", bound=GenerationBody)
 
@@ -53,6 +56,7 @@ async def serve(request: Request, dialect: Dialect[Body]) -> Response:
     )
     answer = await unless_gone(request.receive, dialect.start(state, body, frame))
     headers = ignored_header(raw, body)
+    logger.debug("request %s ignores %s", request_id, headers or "nothing")
     if body.stream:
         return EventStream(
             answer.events(body.stream_options),

@@ -189,7 +189,7 @@ def test_known_key_comes_in(header: str) -> None:
     ["", "Bearer", "Bearer sesame", "Basic Sesame", "Sesame", "Bearer Sesame x", "Bearer é"],
 )
 def test_unknown_key_is_a_401_everywhere_but_at_the_probes(header: str) -> None:
-    headers = {"authorization": header.encode("latin-1")}
+    headers = {b"authorization": header.encode("latin-1")}
     with client(ScriptedEngine(b"a"), config=KEYS) as c:
         refused = [
             c.get("/v1/models", headers=headers),

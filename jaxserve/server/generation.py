@@ -41,13 +41,9 @@ class Generation:
 
     def __init__(self, streams: Sequence[TextStream], requests: Sequence[TextRequest]) -> None:
         self._streams = streams
-        self._requests = requests
+        self._num_samples = requests[0].n
         self._cached = [0] * len(requests)
         self.usage = Usage(sum(len(request.prompt_ids) for request in requests))
-
-    def prompt_ids(self, index: int) -> tuple[int, ...]:
-        """The prompt of sequence `index`."""
-        return self._requests[index // self._requests[0].n].prompt_ids
 
     def cancel(self) -> None:
         """End every sequence that has not ended; may be called at any time, any number of times."""
@@ -70,7 +66,7 @@ class Generation:
 
     def _count(self, index: int, delta: TextDelta) -> None:
         self.usage.completion_tokens += len(delta.token_ids)
-        prompt, sample = divmod(index, self._requests[0].n)
+        prompt, sample = divmod(index, self._num_samples)
         if sample == 0:  # the others find the first one's pages
             self._cached[prompt] = max(self._cached[prompt], delta.num_cached_tokens)
             self.usage.cached_tokens = sum(self._cached)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.server.apps import CHAT, MESSAGES, client, events
+from tests.server.apps import CHAT, MESSAGES, client, events, make_app
 from tests.text_fakes import BOS, END_OF_TURN, EOS, ScriptedEngine, limits
 
 SAID = "Paris é!"
@@ -309,3 +309,30 @@ def test_failing_sample_ends_its_siblings() -> None:
 def test_end_of_turn_is_not_shown_unless_special_tokens_are() -> None:
     with client(ScriptedEngine([97, END_OF_TURN])) as c:
         assert ask(c)["choices"][0]["message"]["content"] == "a"
+
+
+@pytest.mark.parametrize("body", [{}, {"stop": "is"}, {"max_tokens": 7}, {"stop_token_ids": [105]}])
+def test_every_token_that_is_counted_has_its_logprob(body: dict[str, Any]) -> None:
+    with client(ScriptedEngine(SAID.encode(), chunks=(3,))) as c:
+        answer = ask(c, logprobs=True, **body)
+    told = answer["choices"][0]["logprobs"]["content"]
+    assert len(told) == answer["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_answer_broken_off_by_a_shutdown_says_so(is_stream: bool) -> None:
+    engine = ScriptedEngine(b"abc", paused=True, fail_at=0)
+    app = make_app(engine)
+
+    def shut_down(request: object) -> bytes:
+        app.state.server.draining = True
+        engine.paused = False
+        return b"abc"
+
+    engine.script = shut_down
+    with TestClient(app) as c:
+        response = c.post(CHAT, json={"messages": MESSAGES, "stream": is_stream})
+    engine.stop()
+    told = events(response.text)[-1] if is_stream else response.json()
+    assert told["error"]["code"] == "draining"
+    assert response.status_code == (200 if is_stream else 503)

@@ -21,7 +21,7 @@ _attend = jax.jit(XlaAttention().__call__, static_argnames=("scale", "one_token_
 
 @dataclass(frozen=True)
 class Case:
-    """Rows as (tokens cached before, tokens of this step), padded to `num_tokens` and `num_rows`."""
+    """Rows as (tokens cached before, tokens of this step), padded to num_tokens and num_rows."""
 
     rows: tuple[tuple[int, int], ...]
     num_tokens: int

@@ -1,0 +1,85 @@
+"""What only the runner knows: precision, idle warm-up, the count of compilations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxserve.engine.runner import Runner
+from jaxserve.engine.sizes import EngineSizes
+from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.loading import load_model
+from jaxserve.sharding.mesh import make_mesh
+from tests.engine.driver import LIMITS, Driver, make_request
+from tests.tiny_models import write_tiny_llama
+
+SMALL = EngineSizes(page_size=4, num_pages=64, max_batch_size=2, token_budget=16, max_model_len=128)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+def make_runner(folder: Path, dtype: str) -> Runner:
+    mesh, kind = make_mesh(tensor_parallel=1), jnp.dtype(dtype)
+    model = load_model(folder, dtype=kind, mesh=mesh)
+    return Runner(
+        model, attention=XlaAttention(), mesh=mesh, sizes=SMALL, limits=LIMITS, dtype=kind
+    )
+
+
+def test_bfloat16_is_close_to_float32(folder: Path) -> None:
+    answers = []
+    for dtype in ("float32", "bfloat16"):
+        runner = make_runner(folder, dtype)
+        runner.warm_up()
+        driver = Driver(runner, max_batch_size=2, token_budget=16)
+        answers.append(driver.run(make_request("r", [3, 1, 4, 1, 5], max_tokens=4))[0])
+        runner.close()
+    exact, rounded = answers
+    assert len(rounded.token_ids) == len(exact.token_ids)
+    np.testing.assert_allclose(rounded.logprobs[0], exact.logprobs[0], atol=0.2)
+    assert rounded.logprobs != exact.logprobs
+
+
+def test_a_compilation_after_ready_is_counted(folder: Path) -> None:
+    runner = make_runner(folder, "float32")
+    told: list[str] = []
+    runner.warm_up(on_compiled=lambda name, seconds: told.append(name))
+    assert len(told) == runner.num_programs
+    assert runner.num_compiled_after_ready == 0
+    jax.jit(lambda x: x * 3 + 1)(jnp.ones(7)).block_until_ready()
+    counted = runner.num_compiled_after_ready
+    assert counted > 0
+    runner.close()
+    jax.jit(lambda x: x * 5 + 1)(jnp.ones(7)).block_until_ready()
+    assert runner.num_compiled_after_ready == counted
+
+
+def test_a_request_with_broken_logits_ends_alone(tmp_path: Path) -> None:
+    """Token 50's embedding is NaN: whoever has it in the prompt gets an error, nobody else."""
+    import safetensors.numpy
+
+    folder = write_tiny_llama(tmp_path / "llama")
+    path = folder / "model.safetensors"
+    weights = safetensors.numpy.load_file(path)
+    weights["model.embed_tokens.weight"][50] = np.nan
+    safetensors.numpy.save_file(weights, path)
+    runner = make_runner(folder, "float32")
+    runner.warm_up()
+    driver = Driver(runner, max_batch_size=2, token_budget=16)
+    bias = ((50, -100.0),)
+    alone = driver.run(make_request("a", [1, 2, 3], logit_bias=bias))[0]
+    good, bad = driver.run(
+        make_request("b", [1, 2, 3], logit_bias=bias), make_request("c", [1, 50, 3])
+    )
+    after = driver.run(make_request("d", [1, 2, 3], logit_bias=bias))[0]
+    runner.close()
+    assert bad.finish_reason == "error"
+    assert bad.error and "not finite" in bad.error
+    assert alone.token_ids == good.token_ids == after.token_ids

@@ -1,0 +1,45 @@
+"""The promises the repository makes about itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jaxserve
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_links_to_models_and_sharding_resolve() -> None:
+    for name in ("models", "sharding"):
+        link = ROOT / "jaxserve" / name
+        assert link.is_symlink()
+        assert link.resolve() == ROOT / name
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == jaxserve.__version__
+
+
+def test_no_constraint_holds_an_index_address() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    assert "://" not in text
+    assert not re.search(r"^-", text, re.M)
+
+
+def test_the_links_in_the_documents_lead_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_files_that_the_documents_name_exist() -> None:
+    text = (ROOT / "docs" / "request.md").read_text()
+    for name in re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", text):
+        assert (ROOT / "jaxserve" / name).exists(), f"docs/request.md names {name}"
+
+
+def test_the_shipped_model_is_small_enough_to_ship() -> None:
+    files = list((ROOT / "jaxserve" / "shipped" / "tiny-chat").iterdir())
+    assert 1_000_000 < sum(file.stat().st_size for file in files) < 20_000_000

@@ -6,6 +6,7 @@ the first byte of the answer, and a client that leaves ends its sequences at any
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,10 @@ async def serve(request: Request, dialect: Dialect[Body]) -> Response:
         return JSONBody(await unless_gone(request.receive, answer.whole()), headers=headers)
     except BrokenOff as error:
         raise _told(error, state) from error
+    except asyncio.CancelledError:
+        if not state.draining:
+            raise
+        raise _told(BrokenOff("the server stopped"), state) from None
     finally:
         answer.generation.cancel()
 

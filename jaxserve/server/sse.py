@@ -1,7 +1,8 @@
 """How does a stream of objects reach the client? Server-sent events over ASGI, one per write.
 
 Knows no route and no engine. Silence is filled with comments so that proxies keep the connection;
-an error after the first byte becomes an event; a client that leaves closes the source.
+an error after the first byte, the server's stop too, becomes an event; a client that leaves closes
+the source.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jaxserve.server.disconnect import unless_gone
+from jaxserve.server.errors import BrokenOff
 
 KEEP_ALIVE_S = 15.0
 
@@ -57,11 +59,17 @@ class EventStream(Response):
         self.keep_alive_s = keep_alive_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writer = _Writer(send)
         try:
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             with contextlib.suppress(ClientDisconnect):
-                await unless_gone(receive, self._write(_Writer(send)))
+                await unless_gone(receive, self._write(writer))
+        except asyncio.CancelledError:
+            # The server stops and this stream's time is up: say so before the connection goes.
+            await writer.write(_frame(self.describe(BrokenOff("the server stopped"))))
+            await writer.write(DONE, last=True)
+            raise
         finally:
             self.close()
 

@@ -63,19 +63,30 @@ def client(engine: ScriptedEngine, **options: Any) -> Iterator[TestClient]:
 @contextlib.contextmanager
 def live(engine: ScriptedEngine, **options: Any) -> Iterator[str]:
     """The address of an app that listens on a free loopback port; the engine is stopped after."""
-    config = uvicorn.Config(
-        make_app(engine, **options), port=0, log_level="warning", timeout_graceful_shutdown=1
-    )
+    try:
+        with live_app(make_app(engine, **options)) as (address, _):
+            yield address
+    finally:
+        engine.stop()
+
+
+@contextlib.contextmanager
+def live_app(app: Starlette) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The app's address, and what stops its server without waiting for running requests."""
+    config = uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="live-server", daemon=True)
     thread.start()
-    try:
-        wait_until(lambda: server.started)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
+
+    def stop() -> None:
         server.should_exit = True
         thread.join(10)
-        engine.stop()
+
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", stop
+    finally:
+        stop()
 
 
 def wait_until(true: Callable[[], bool], *, within_s: float = 10.0) -> None:

@@ -1,4 +1,4 @@
-"""Clients that leave a live server: every sequence of theirs ends, in every phase."""
+"""Clients that leave a live server, in every phase, and a server that leaves its clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.server.apps import CHAT, MESSAGES, TEXT, live, wait_until
+from tests.server.apps import CHAT, MESSAGES, TEXT, live, live_app, make_app, wait_until
 from tests.text_fakes import ScriptedEngine
 
 
@@ -79,3 +79,21 @@ def test_body_over_the_limit_is_refused_while_it_is_still_coming() -> None:
         with connect(address) as connection:
             connection.sendall(head(CHAT, 99_000_000) + b"{")
             assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_server_that_stops_tells_the_clients_it_leaves(stream: bool) -> None:
+    engine = ScriptedEngine(b"abc", paused=True)
+    app = make_app(engine)
+    with live_app(app) as (address, stop):
+        body = {"messages": MESSAGES, "stream": stream}
+        with open_request(address, CHAT, body) as connection:
+            wait_until(lambda: engine.num_running == 1)
+            app.state.server.draining = True
+            stop()
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    engine.stop()
+    assert b'"code":"draining"' in answer
+    assert answer.startswith(b"HTTP/1.1 200 " if stream else b"HTTP/1.1 503 ")
+    assert (b"data: [DONE]" in answer) is stream
+    assert engine.num_running == 0

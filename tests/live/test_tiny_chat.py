@@ -15,8 +15,9 @@ REQUIRED = 0.9
 
 def reply_to(live: Live, case: Case) -> str:
     options: dict[str, Any] = {"tools": list(case.tools)} if case.tools else {}
+    messages: Any = list(case.messages)
     answer = live.client().chat.completions.create(
-        model="tiny-chat", messages=[*case.messages], max_tokens=160, **options
+        model="tiny-chat", messages=messages, max_tokens=160, **options
     )
     message = answer.choices[0].message
     calls = [

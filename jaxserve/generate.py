@@ -29,7 +29,7 @@ from jaxserve.text.delta import TextDelta, TextLogprob, merge_deltas
 from jaxserve.text.detokenizer import Detokenizer
 from jaxserve.text.output import OutputText
 from jaxserve.text.prompt import PromptEncoder, check_token_ids
-from jaxserve.text.tokenizer import Tokenizer
+from jaxserve.text.tokenizer import Tokenizer, TokenSpan
 
 __all__ = [
     "ChatOptions",
@@ -117,6 +117,20 @@ class TextGenerator:
         return await self._encoder.encode_text(
             text, add_special_tokens=add_special_tokens, param=param
         )
+
+    async def encode_spans(
+        self, text: str, *, add_special_tokens: bool = True, param: str = "prompt"
+    ) -> list[TokenSpan]:
+        """The tokens of `text` with their places in it; raises as `encode_text` does."""
+        return await self._encoder.encode_spans(
+            text, add_special_tokens=add_special_tokens, param=param
+        )
+
+    async def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
+    ) -> str:
+        """The text of a conversation; raises InvalidRequest when the template refuses it."""
+        return await self._encoder.render_chat(messages, options or ChatOptions())
 
     def max_tokens_for(
         self, num_prompt_tokens: int, max_tokens: int | None, *, param: str = "prompt"

@@ -21,6 +21,7 @@ from jaxserve.engine.stopping import reason_to_end
 from jaxserve.errors import EngineBusy, EngineFailed, InvalidRequest
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.messages import join_parts, normalize_messages
+from jaxserve.text.tokenizer import TokenSpan
 
 BOS, EOS, END_OF_TURN = 256, 257, 258
 SPECIALS = {"<s>": BOS, "</s>": EOS, "<|end|>": END_OF_TURN}
@@ -43,6 +44,18 @@ class ByteTokenizer:
         for piece in re.split(f"({'|'.join(map(re.escape, SPECIALS))})", text):
             ids += [SPECIALS[piece]] if piece in SPECIALS else piece.encode()
         return ids
+
+    def encode_spans(self, text: str, *, add_special_tokens: bool) -> list[TokenSpan]:
+        ids = self.encode(text, add_special_tokens=add_special_tokens)
+        spelled = self.encode(text, add_special_tokens=False)
+        spans = [TokenSpan(BOS, 0, 0)] * (len(ids) - len(spelled))
+        ends = [0]
+        for token_id in spelled:
+            ends.append(ends[-1] + len(self.token_bytes(token_id)))
+        chars = [len(text.encode()[:end].decode(errors="ignore")) for end in ends]
+        for token_id, start, stop in zip(spelled, chars, chars[1:], strict=False):
+            spans.append(TokenSpan(token_id, start, max(stop, start + 1)))
+        return spans
 
     def token_bytes(self, token_id: int) -> bytes:
         if token_id < BOS:

@@ -29,6 +29,18 @@ def collected_ids(pieces: list[Piece]) -> list[int]:
     return [token_id for piece in pieces for token_id in piece.get("token_ids", ())]
 
 
+class RunningAnswer(Protocol):
+    """A generation that runs, and how its dialect tells it; either whole or as events, once."""
+
+    generation: Generation
+
+    def headers(self) -> dict[str, str]:
+        """Asked for when the answer is whole, or before its first event."""
+
+    async def whole(self) -> Any: ...
+    def events(self) -> AsyncGenerator[dict[str, Any], None]: ...
+
+
 class Choice(Protocol):
     """One sequence in a dialect."""
 
@@ -68,7 +80,11 @@ class Answer:
     frame: Frame
     generation: Generation
     choices: list[Choice]
+    options: StreamOptions
     once: dict[str, Any] = field(default_factory=dict)  # told beside the first choices
+
+    def headers(self) -> dict[str, str]:
+        return {}
 
     async def whole(self) -> dict[str, Any]:
         """The answer when everything has been generated."""
@@ -80,20 +96,20 @@ class Answer:
         usage = self.generation.usage.as_json()
         return self.frame.around(choices, **self.once, usage=usage)
 
-    async def events(self, options: StreamOptions) -> AsyncGenerator[dict[str, Any], None]:
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """The answer as it comes; with `include_usage` the last event has the usage alone."""
         once = self.once
         async with aclosing(self.generation.deltas()) as deltas:
             async for index, delta in deltas:
-                usage = self._running_usage(options)
+                usage = self._running_usage()
                 for piece in self.choices[index].pieces(delta):
                     yield self.frame.around([piece], **once, **usage)
                     once = {}
-        if options.include_usage:
+        if self.options.include_usage:
             yield self.frame.around([], usage=self.generation.usage.as_json())
 
-    def _running_usage(self, options: StreamOptions) -> dict[str, Any]:
-        if not options.include_usage:
+    def _running_usage(self) -> dict[str, Any]:
+        if not self.options.include_usage:
             return {}
-        running = self.generation.usage.as_json() if options.continuous_usage_stats else None
+        running = self.generation.usage.as_json() if self.options.continuous_usage_stats else None
         return {"usage": running}

@@ -1,4 +1,4 @@
-"""Which paths are there, and what stands before them? Puts the HTTP front together."""
+"""What is the HTTP front made of? Puts the paths and what stands before them together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -22,14 +22,14 @@ from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
 from jaxserve.server import request_id
 from jaxserve.server.auth import BearerAuth
-from jaxserve.server.bodies import JSONBody, PayloadLimit
+from jaxserve.server.bodies import PayloadLimit
+from jaxserve.server.error_styles import StyleByPath
 from jaxserve.server.errors import CatchUnexpected, answer_error
 from jaxserve.server.ignored import HEADER as IGNORED_HEADER
 from jaxserve.server.models import ModelInfo
-from jaxserve.server.openai_chat import chat_completions
-from jaxserve.server.openai_completions import completions
+from jaxserve.server.routes import ROWS
 from jaxserve.server.sampling import sampling_defaults
-from jaxserve.server.state import ServerState, state_of
+from jaxserve.server.state import ServerState
 
 
 def create_app(
@@ -46,14 +46,7 @@ def create_app(
     `app.state.server.draining` makes it refuse new work and report itself not healthy.
     """
     app = Starlette(
-        routes=[
-            Route("/", root),
-            Route("/health", health),
-            Route("/v1/models", list_models),
-            Route("/v1/models/{name:path}", show_model),
-            Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-            Route("/v1/completions", completions, methods=["POST"]),
-        ],
+        routes=[Route(row.path, row.endpoint, methods=row.methods) for row in ROWS],
         middleware=_middleware(config),
         exception_handlers={
             HTTPException: answer_error,
@@ -73,29 +66,6 @@ def create_app(
     return app
 
 
-async def root(request: Request) -> Response:
-    problem = state_of(request).problem()
-    if problem is None:
-        return PlainTextResponse("jaxserve is running\n")
-    return PlainTextResponse(f"jaxserve is not serving: {problem}\n", status_code=503)
-
-
-async def health(request: Request) -> Response:
-    problem = state_of(request).problem()
-    if problem is None:
-        return JSONBody({"status": "ok"})
-    return JSONBody({"error": problem, "error_type": "healthcheck"}, status_code=503)
-
-
-async def list_models(request: Request) -> Response:
-    return JSONBody(state_of(request).model.cards())
-
-
-async def show_model(request: Request) -> Response:
-    model = state_of(request).model
-    return JSONBody(model.card(model.resolve(request.path_params["name"])))
-
-
 async def unknown_route(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         return await WebSocketClose()(scope, receive, send)
@@ -107,9 +77,11 @@ def _middleware(config: ServerConfig) -> list[Middleware]:
     stack = [Middleware(request_id.RequestId)]
     if config.cors_allow_origin:
         stack.append(_cors(config))
+    stack.append(Middleware(StyleByPath, styles={row.path: row.style for row in ROWS}))
     stack.append(Middleware(CatchUnexpected))
     if config.api_key:
-        stack.append(Middleware(BearerAuth, keys=config.api_key))
+        open_to_all = frozenset((m, row.path) for row in ROWS if row.open for m in row.methods)
+        stack.append(Middleware(BearerAuth, keys=config.api_key, open_to_all=open_to_all))
     stack.append(Middleware(PayloadLimit, limit_bytes=config.payload_limit))
     return stack
 

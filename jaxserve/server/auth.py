@@ -1,4 +1,4 @@
-"""May this client come in? Checks bearer keys; everything but the probes is guarded."""
+"""May this client come in? Checks bearer keys; everything but what is named open is guarded."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/", "/health"})
-
 
 class BearerAuth:
     """Refuses requests that carry none of the keys with 401.
 
-    The scheme's case does not matter, the key's does. Probes (GET and HEAD of `/` and `/health`)
-    and CORS preflights pass.
+    The scheme's case does not matter, the key's does. CORS preflights pass, and the pairs of
+    method and path in `open_to_all`.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Sequence[str], open_to_all: frozenset[tuple[str, str]]
+    ) -> None:
         self.app = app
+        self.open_to_all = open_to_all
         self.digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not _is_open(scope):
+        if scope["type"] == "http" and not self._is_open(scope):
             self._check(Headers(scope=scope).get("authorization", ""))
         await self.app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        return method == "OPTIONS" or (method, scope["path"]) in self.open_to_all
 
     def _check(self, header: str) -> None:
         scheme, _, given = header.partition(" ")
@@ -39,12 +44,6 @@ class BearerAuth:
                 "a valid API key is needed: send it as 'Authorization: Bearer <key>'",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-
-
-def _is_open(scope: Scope) -> bool:
-    if scope["method"] == "OPTIONS":
-        return True
-    return scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN_PATHS
 
 
 def _digest(key: str) -> bytes:

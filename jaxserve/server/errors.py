@@ -1,15 +1,13 @@
 """Which status and body does an exception become? The one map from classes to HTTP.
 
-Bodies follow OpenAI (`error`: message, type, param, code), with a top-level `error_type` in
-TGI's vocabulary beside it. A message of ours never holds a path or a traceback, and of an
-exception nobody expected only the request id is told.
+The path decides the style of the body (`error_styles.py`). A message of ours never holds a path or
+a traceback, and of an exception nobody expected only the request id is told.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -19,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jaxserve.errors import EngineBusy, EngineFailed, RequestError, UnknownModel
 from jaxserve.server.bodies import JSONBody
+from jaxserve.server.error_styles import Fault, Verdict, style_of
 from jaxserve.server.request_id import request_id_of
 
 logger = logging.getLogger(__name__)
@@ -34,23 +33,13 @@ class BrokenOff(EngineFailed):
     """A request that the engine had accepted ended without an answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a class of exceptions is over HTTP. `code` None: the exception carries its own."""
-
-    status: int
-    type: str
-    code: str | None
-    tgi_type: str
-
-
 VERDICTS: dict[type[Exception], Verdict] = {
-    RequestError: Verdict(400, "invalid_request_error", None, "validation"),
+    RequestError: Verdict(400, "invalid_request_error", None, "validation", tgi_status=422),
     UnknownModel: Verdict(404, "not_found_error", None, "validation"),
-    EngineBusy: Verdict(429, "rate_limit_error", "overloaded", "overloaded"),
+    EngineBusy: Verdict(429, "rate_limit_error", "overloaded", "overloaded", ollama_status=503),
     EngineFailed: Verdict(503, "service_unavailable", "engine_dead", "healthcheck"),
     Draining: Verdict(503, "service_unavailable", "draining", "healthcheck"),
-    BrokenOff: Verdict(500, "server_error", "internal_error", "generation"),
+    BrokenOff: Verdict(500, "server_error", "internal_error", "generation", tgi_status=424),
     Exception: Verdict(500, "server_error", "internal_error", "generation"),
 }
 
@@ -61,39 +50,37 @@ HTTP_VERDICTS: dict[int, Verdict] = {
     413: Verdict(413, "invalid_request_error", "payload_too_large", "validation"),
 }
 
-TGI_TYPE_OF_CODE = {"invalid_template": "template_error"}
+
+def error_response(error: Exception, scope: Scope) -> Response:
+    """The answer to a request that failed before its answer began."""
+    body = logged_error_body(error, scope)
+    status = style_of(scope).status(_fault(error, scope))
+    return JSONBody(body, status_code=status, headers=_headers(error))
 
 
-def error_body(error: Exception, request_id: str) -> dict[str, Any]:
-    """The JSON that tells a client of `error`, in a response or in an event."""
-    verdict = _verdict(error)
-    code = verdict.code or getattr(error, "code", None)
-    return {
-        "error": {
-            "message": _message(error, verdict, request_id),
-            "type": verdict.type,
-            "param": getattr(error, "param", None),
-            "code": code,
-        },
-        "error_type": TGI_TYPE_OF_CODE.get(code or "", verdict.tgi_type),
-    }
+def logged_error_body(error: Exception, scope: Scope) -> dict[str, Any]:
+    """The JSON that tells a client of `error`, in a response or in an event.
 
-
-def error_response(error: Exception, request_id: str) -> Response:
-    body = logged_error_body(error, request_id)
-    return JSONBody(body, status_code=_verdict(error).status, headers=_headers(error))
-
-
-def logged_error_body(error: Exception, request_id: str) -> dict[str, Any]:
-    """`error_body`; what the client is not told goes to the log."""
+    What the client is not told goes to the log.
+    """
     if _verdict(error).status == 500:
-        logger.error("request %s failed", request_id, exc_info=error)
-    return error_body(error, request_id)
+        logger.error("request %s failed", request_id_of(scope), exc_info=error)
+    return style_of(scope).body(_fault(error, scope))
+
+
+def _fault(error: Exception, scope: Scope) -> Fault:
+    verdict = _verdict(error)
+    return Fault(
+        verdict=verdict,
+        message=_message(error, verdict, request_id_of(scope)),
+        param=getattr(error, "param", None),
+        code=verdict.code or getattr(error, "code", None) or "",
+    )
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """The exception handler of the app."""
-    return error_response(error, request_id_of(request.scope))
+    return error_response(error, request.scope)
 
 
 class CatchUnexpected:
@@ -117,7 +104,7 @@ class CatchUnexpected:
         except Exception as error:
             if started:
                 raise
-            await error_response(error, request_id_of(scope))(scope, receive, send)
+            await error_response(error, scope)(scope, receive, send)
 
 
 def _verdict(error: Exception) -> Verdict:

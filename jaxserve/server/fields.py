@@ -52,6 +52,9 @@ class WireModel(BaseModel):
             raise wrong_type("an object")
         return {key: item for key, item in value.items() if item is not None}
 
+    def check(self) -> None:
+        """Raise InvalidRequest for fields that do not go together."""
+
 
 def is_token_ids(value: object) -> bool:
     return isinstance(value, list) and all(type(_integral(item)) is int for item in value)

@@ -45,6 +45,11 @@ class Generation:
         self._cached = [0] * len(requests)
         self.usage = Usage(sum(len(request.prompt_ids) for request in requests))
 
+    @property
+    def seeds(self) -> list[int | None]:
+        """What each sequence draws with."""
+        return [stream.seed for stream in self._streams]
+
     def cancel(self) -> None:
         """End every sequence that has not ended; may be called at any time, any number of times."""
         for stream in self._streams:

@@ -11,6 +11,22 @@ ALIASES = frozenset({"", "tgi", "dummy", "default"})  # what clients send when t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDetails:
+    """What a model is beside its name; some API families tell it. Empty where it is not known.
+
+    `device` is cpu, gpu or tpu, `revision` a commit, `template` the chat template's source.
+    """
+
+    device: str = "cpu"
+    dtype: str = ""
+    family: str = ""
+    num_params: int = 0
+    size_bytes: int = 0
+    revision: str | None = None
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """The one model of this server.
 
@@ -25,6 +41,7 @@ class ModelInfo:
     max_model_len: int
     fingerprint: str
     also: tuple[str, ...] = ()
+    details: ModelDetails = ModelDetails()
 
     def resolve(self, name: str) -> str:
         """The name to answer with: the client's own if it is a real one, else the primary."""

@@ -28,7 +28,7 @@ async def chat_completions(request: Request) -> Response:
 async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
     generator = state.generator
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
-    prompt_ids = await generator.encode_chat(messages, _chat_options(body))
+    prompt_ids = await generator.encode_chat(messages, chat_options(body))
     asked = body.max_completion_tokens or body.max_tokens
     request = text_request(
         state,
@@ -45,11 +45,13 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
         frame=frame,
         generation=generation,
         choices=[ChatChoice(index, body) for index in range(body.n)],
+        options=body.stream_options,
         once={"prompt_token_ids": prompt_ids} if body.return_token_ids else {},
     )
 
 
-def _chat_options(body: ChatBody) -> ChatOptions:
+def chat_options(body: ChatBody) -> ChatOptions:
+    """What `body` gives the chat template beside its messages."""
     variables = dict(body.chat_template_kwargs)
     if body.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", body.reasoning_effort)

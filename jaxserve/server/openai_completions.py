@@ -48,7 +48,7 @@ async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answ
         for _ in range(body.n):
             choices.append(CompletionChoice(len(choices), body, opening))
     generation = start_generation(state.generator, requests, param="prompt")
-    return Answer(frame=frame, generation=generation, choices=choices)
+    return Answer(frame=frame, generation=generation, choices=choices, options=body.stream_options)
 
 
 async def _encode(state: ServerState, body: CompletionBody, prompt: Prompt) -> Sequence[int]:

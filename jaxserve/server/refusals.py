@@ -22,15 +22,15 @@ class Refusal:
     code: str = "unsupported_parameter"
 
 
-def _one_of(*values: object) -> Callable[[Any], bool]:
+def one_of(*values: object) -> Callable[[Any], bool]:
     return lambda value: any(value == other and type(value) is type(other) for other in values)
 
 
-def _number(neutral: float) -> Callable[[Any], bool]:
+def number(neutral: float) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int | float) and value == neutral
 
 
-def _is_empty(value: object) -> bool:
+def is_empty(value: object) -> bool:
     return value == [] or value == {} or value == ""
 
 
@@ -45,6 +45,10 @@ _PROMPT_SCORES = "prompt tokens are not scored yet: ask for logprobs of the outp
 _IDS = "use logit_bias to favour or ban single tokens"
 _CUT = "shorten the prompt before sending it"
 
+CHAT_TEMPLATE = Refusal(
+    "chat_template", "the model's own template is used; chat_template_kwargs reach it"
+)
+
 COMMON = (
     Refusal("response_format", _CONSTRAIN, _is_plain_text, "unsupported_value"),
     Refusal("structured_outputs", _CONSTRAIN),
@@ -52,37 +56,37 @@ COMMON = (
     Refusal("guided_regex", _CONSTRAIN),
     Refusal("guided_choice", _CONSTRAIN),
     Refusal("guided_grammar", _CONSTRAIN),
-    Refusal("grammar", _CONSTRAIN, _is_empty),
-    Refusal("json_schema", _CONSTRAIN, _is_empty),
-    Refusal("typical_p", "leave it at 1, or use top_p or min_p", _number(1), "unsupported_value"),
-    Refusal("use_beam_search", _BEAM, _one_of(False)),
-    Refusal("length_penalty", _BEAM, _number(1)),
-    Refusal("early_stopping", _BEAM, _one_of(False)),
+    Refusal("grammar", _CONSTRAIN, is_empty),
+    Refusal("json_schema", _CONSTRAIN, is_empty),
+    Refusal("typical_p", "leave it at 1, or use top_p or min_p", number(1), "unsupported_value"),
+    Refusal("use_beam_search", _BEAM, one_of(False)),
+    Refusal("length_penalty", _BEAM, number(1)),
+    Refusal("early_stopping", _BEAM, one_of(False)),
     Refusal("allowed_token_ids", _IDS),
-    Refusal("bad_words", _IDS, _is_empty),
-    Refusal("logprob_token_ids", "use top_logprobs or logprobs", _is_empty),
+    Refusal("bad_words", _IDS, is_empty),
+    Refusal("logprob_token_ids", "use top_logprobs or logprobs", is_empty),
     Refusal("prompt_logprobs", _PROMPT_SCORES),
     Refusal("truncate_prompt_tokens", _CUT),
     Refusal("repetition_detection", "use repetition_penalty or frequency_penalty"),
-    Refusal("return_prompt_text", "use return_token_ids for the prompt's ids", _one_of(False)),
+    Refusal("return_prompt_text", "use return_token_ids for the prompt's ids", one_of(False)),
 )
 
 CHAT = (
     *COMMON,
-    Refusal("functions", _TOOLS, _is_empty),
-    Refusal("function_call", _TOOLS, _one_of("none", "auto")),
-    Refusal("modalities", "only text is produced", _one_of(["text"], []), "unsupported_value"),
+    Refusal("functions", _TOOLS, is_empty),
+    Refusal("function_call", _TOOLS, one_of("none", "auto")),
+    Refusal("modalities", "only text is produced", one_of(["text"], []), "unsupported_value"),
     Refusal("audio", "only text is produced"),
-    Refusal("chat_template", "the model's own template is used; chat_template_kwargs reach it"),
-    Refusal("echo", "use /v1/completions to get the prompt back", _one_of(False)),
-    Refusal("include_reasoning", "reasoning is not parsed out of the output", _one_of(True)),
-    Refusal("thinking_token_budget", "use max_completion_tokens", _number(-1)),
+    CHAT_TEMPLATE,
+    Refusal("echo", "use /v1/completions to get the prompt back", one_of(False)),
+    Refusal("include_reasoning", "reasoning is not parsed out of the output", one_of(True)),
+    Refusal("thinking_token_budget", "use max_completion_tokens", number(-1)),
 )
 
 COMPLETIONS = (
     *COMMON,
-    Refusal("suffix", "text is only continued: put everything into the prompt", _one_of("")),
-    Refusal("prompt_embeds", "send the prompt as text or token ids", _is_empty),
+    Refusal("suffix", "text is only continued: put everything into the prompt", one_of("")),
+    Refusal("prompt_embeds", "send the prompt as text or token ids", is_empty),
 )
 
 

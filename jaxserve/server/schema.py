@@ -6,13 +6,10 @@ A body that parses here has the right types and is in range by itself; what depe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
-from jaxserve.errors import InvalidRequest
 from jaxserve.server.fields import (
     Bool,
     Float,
@@ -33,16 +30,13 @@ from jaxserve.server.fields import (
     wrong_value,
 )
 from jaxserve.server.messages import ChatMessage, Tool, distinct
-from jaxserve.server.refusals import CHAT, COMPLETIONS, Refusal, refuse_unsupported
-
-Body = TypeVar("Body", bound="GenerationBody")
+from jaxserve.server.parsing import parse_body, unsupported, wrong
+from jaxserve.server.refusals import CHAT, COMPLETIONS
 
 MAX_STOPS = 64
 MAX_PROMPTS = 1024
 MAX_ALTERNATIVES = 20
 MAX_SAMPLES = 128
-
-MAX_SHOWN_CHARS = 80
 
 Prompt = str | list[int]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -54,7 +48,7 @@ class StreamOptions(WireModel):
     continuous_usage_stats: Bool = False
 
 
-def _stops(value: Any) -> tuple[str, ...]:
+def stop_strings(value: Any) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
         raise wrong_type("a string or a list of strings")
@@ -110,7 +104,7 @@ class GenerationBody(WireModel):
     logit_bias: dict[str, Float] = Field(default_factory=dict)
     seed: Seed | None = None
 
-    stop: Annotated[tuple[str, ...], BeforeValidator(_stops)] = ()
+    stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
     stop_token_ids: Annotated[list[Int], FailFast()] = Field(default_factory=list)
     include_stop_str_in_output: Bool = False
     ignore_eos: Bool = False
@@ -124,13 +118,12 @@ class GenerationBody(WireModel):
     request_id: Annotated[Str, Field(pattern=r"^[\x21-\x7e]{1,128}$")] | None = None
 
     def check(self) -> None:
-        """Raise InvalidRequest for fields that do not go together."""
         if self.best_of is not None and self.best_of < self.n:
-            raise _wrong("best_of", f"must be at least n, which is {self.n}; got {self.best_of}")
+            raise wrong("best_of", f"must be at least n, which is {self.n}; got {self.best_of}")
         if self.best_of is not None and self.best_of > self.n:
-            raise _unsupported("best_of", f"above n is not offered: set n to {self.best_of}")
+            raise unsupported("best_of", f"above n is not offered: set n to {self.best_of}")
         if self.max_tokens == 0:
-            raise _wrong("max_tokens", "must be at least 1")
+            raise wrong("max_tokens", "must be at least 1")
 
 
 class ChatBody(GenerationBody):
@@ -160,11 +153,11 @@ class ChatBody(GenerationBody):
     def check(self) -> None:
         super().check()
         if self.top_logprobs and not self.logprobs:
-            raise _wrong("top_logprobs", "needs logprobs to be true")
+            raise wrong("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt and self.continue_final_message:
-            raise _wrong("add_generation_prompt", "can not be true with continue_final_message")
+            raise wrong("add_generation_prompt", "can not be true with continue_final_message")
         if self.tool_choice not in ("auto", "none"):
-            raise _unsupported("tool_choice", "must be auto or none: calls can not be forced yet")
+            raise unsupported("tool_choice", "must be auto or none: calls can not be forced yet")
 
 
 class CompletionBody(GenerationBody):
@@ -176,68 +169,17 @@ class CompletionBody(GenerationBody):
 
     def check(self) -> None:
         if self.echo and self.max_tokens == 0:
-            raise _unsupported("echo", "with max_tokens 0 is not: ask for at least 1 token")
+            raise unsupported("echo", "with max_tokens 0 is not: ask for at least 1 token")
         super().check()
         if self.echo and self.logprobs is not None:
-            raise _unsupported("echo", "with logprobs is not: prompts are not scored yet")
+            raise unsupported("echo", "with logprobs is not: prompts are not scored yet")
 
 
 def parse_chat(body: dict[str, Any]) -> ChatBody:
     """The typed request; raises InvalidRequest with the path of the first field at fault."""
-    return _parse(body, ChatBody, CHAT)
+    return parse_body(body, ChatBody, CHAT)
 
 
 def parse_completion(body: dict[str, Any]) -> CompletionBody:
     """The typed request; raises InvalidRequest with the path of the first field at fault."""
-    return _parse(body, CompletionBody, COMPLETIONS)
-
-
-def _parse(body: Mapping[str, Any], model: type[Body], refused: tuple[Refusal, ...]) -> Body:
-    refuse_unsupported(body, refused)
-    try:
-        parsed = model.model_validate(body)
-    except pydantic.ValidationError as error:
-        raise _first_fault(error) from None
-    parsed.check()
-    return parsed
-
-
-def _first_fault(error: pydantic.ValidationError) -> InvalidRequest:
-    fault = error.errors(include_url=False)[0]
-    kind, param = fault["type"], _path(fault["loc"])
-    if kind == "missing":
-        return InvalidRequest(
-            f"{param} is required", param=param, code="missing_required_parameter"
-        )
-    problem = fault["msg"].replace("Input should", "must").replace("should", "must")
-    return InvalidRequest(
-        f"{param}: {problem}; got {_shown(fault['input'])}", param=param, code=_code(kind)
-    )
-
-
-def _code(kind: str) -> str:
-    if kind == "unsupported_value":
-        return kind
-    return "invalid_type" if kind.endswith("_type") else "invalid_value"
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return path.removeprefix(".")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list | dict):
-        return f"a {type(value).__name__} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "..."
-
-
-def _wrong(param: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{param} {problem}", param=param)
-
-
-def _unsupported(param: str, problem: str) -> InvalidRequest:
-    return InvalidRequest(f"{param} {problem}", param=param, code="unsupported_value")
+    return parse_body(body, CompletionBody, COMPLETIONS)

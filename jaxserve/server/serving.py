@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jaxserve.generate import TextRequest
-from jaxserve.server.answers import Answer, Frame
+from jaxserve.server.answers import Answer, Frame, RunningAnswer
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.disconnect import unless_gone
 from jaxserve.server.errors import BrokenOff, Draining, logged_error_body
@@ -24,7 +24,7 @@ from jaxserve.server.ignored import ignored_header
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.sampling import sampling_params
 from jaxserve.server.schema import GenerationBody
-from jaxserve.server.sse import EventStream
+from jaxserve.server.sse import OPENAI_EVENTS, EventStream, Framing
 from jaxserve.server.state import ServerState, state_of
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ Body = TypeVar("Body", bound=GenerationBody)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect(Generic[Body]):
-    """A route's way of speaking: how bodies are read, and how a generation is started and told."""
+    """How an OpenAI route speaks: how bodies are read, a generation is started and told."""
 
     id_prefix: str
     object: str
@@ -45,8 +45,12 @@ class Dialect(Generic[Body]):
 
 async def serve(request: Request, dialect: Dialect[Body]) -> Response:
     """Answer a generation request, whole or as events."""
+    return await serve_body(request, await state_of(request).take_in(request), dialect)
+
+
+async def serve_body(request: Request, raw: dict[str, Any], dialect: Dialect[Body]) -> Response:
+    """`serve`, for a body that has been read."""
     state = state_of(request)
-    raw = await state.take_in(request)
     body = dialect.parse(raw)
     request_id = request_id_of(request.scope)
     frame = Frame(
@@ -55,18 +59,40 @@ async def serve(request: Request, dialect: Dialect[Body]) -> Response:
         model=state.model.resolve(body.model),
         fingerprint=state.model.fingerprint,
     )
-    answer = await unless_gone(request.receive, dialect.start(state, body, frame))
     headers = ignored_header(raw, body)
     logger.debug("request %s ignores %s", request_id, headers or "nothing")
-    if body.stream:
+    starting = dialect.start(state, body, frame)
+    return await respond(request, starting, stream=body.stream, headers=headers)
+
+
+async def respond(
+    request: Request,
+    starting: Coroutine[Any, Any, RunningAnswer],
+    *,
+    stream: bool,
+    headers: Mapping[str, str],
+    framing: Framing = OPENAI_EVENTS,
+) -> Response:
+    """Start a generation and tell it; it ends when the client leaves, at whatever point."""
+    state = state_of(request)
+    answer = await unless_gone(request.receive, starting)
+    state.in_flight.add(answer.generation)
+
+    def close() -> None:
+        answer.generation.cancel()
+        state.in_flight.discard(answer.generation)
+
+    if stream:
         return EventStream(
-            answer.events(body.stream_options),
-            describe=lambda error: logged_error_body(_told(error, state), request_id),
-            close=answer.generation.cancel,
-            headers=headers,
+            answer.events(),
+            describe=lambda error: logged_error_body(_told(error, state), request.scope),
+            close=close,
+            headers={**headers, **answer.headers()},
+            framing=framing,
         )
     try:
-        return JSONBody(await unless_gone(request.receive, answer.whole()), headers=headers)
+        whole = await unless_gone(request.receive, answer.whole())
+        return JSONBody(whole, headers={**headers, **answer.headers()})
     except BrokenOff as error:
         raise _told(error, state) from error
     except asyncio.CancelledError:
@@ -74,7 +100,7 @@ async def serve(request: Request, dialect: Dialect[Body]) -> Response:
             raise
         raise _told(BrokenOff("the server stopped"), state) from None
     finally:
-        answer.generation.cancel()
+        close()
 
 
 def _told(error: Exception, state: ServerState) -> Exception:

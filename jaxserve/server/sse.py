@@ -1,4 +1,4 @@
-"""How does a stream of objects reach the client? Server-sent events over ASGI, one per write.
+"""How does a stream of objects reach the client? Framed, over ASGI, one object per write.
 
 Knows no route and no engine. Silence is filled with comments so that proxies keep the connection;
 an error after the first byte, the server's stop too, becomes an event; a client that leaves closes
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -23,18 +24,43 @@ from jaxserve.server.errors import BrokenOff
 
 KEEP_ALIVE_S = 15.0
 
-HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
-}
+# JSON leaves these raw within strings, and clients that split the body into lines as Python's
+# splitlines does would cut an object there.
+LINE_ENDS = ("\x85", "\u2028", "\u2029")
 
-DONE = b"data: [DONE]\n\n"
-COMMENT = b": keep-alive\n\n"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """What stands around the objects of a stream; `comment` empty where silence stays silence."""
+
+    media_type: str
+    before: bytes
+    after: bytes
+    end: bytes
+    comment: bytes
+
+    def framed(self, event: dict[str, Any]) -> bytes:
+        encoded = orjson.dumps(event)
+        for char in LINE_ENDS:
+            encoded = encoded.replace(char.encode(), f"\\u{ord(char):04x}".encode())
+        return self.before + encoded + self.after
+
+
+OPENAI_EVENTS = Framing(
+    media_type="text/event-stream",
+    before=b"data: ",
+    after=b"\n\n",
+    end=b"data: [DONE]\n\n",
+    comment=b": keep-alive\n\n",
+)
+TGI_EVENTS = replace(OPENAI_EVENTS, end=b"")
+JSON_LINES = Framing(
+    media_type="application/x-ndjson", before=b"", after=b"\n", end=b"", comment=b""
+)
 
 
 class EventStream(Response):
-    """Sends every object of `events` as an event, then `[DONE]`.
+    """Sends every object of `events` in its frame, then the end mark.
 
     `describe` turns an exception of `events` into the object of a last event. `close` is called
     in every case: after the end, on an error, when the client has gone, when the server stops.
@@ -47,12 +73,15 @@ class EventStream(Response):
         describe: Callable[[Exception], dict[str, Any]],
         close: Callable[[], None],
         headers: Mapping[str, str],
+        framing: Framing = OPENAI_EVENTS,
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
         # Not through the base class: it would announce the length of an empty body.
         self.status_code = 200
         self.background = None
-        self.init_headers({**HEADERS, **headers})
+        fixed = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        self.init_headers({"Content-Type": framing.media_type, **fixed, **headers})
+        self.framing = framing
         self.events = events
         self.describe = describe
         self.close = close
@@ -67,27 +96,27 @@ class EventStream(Response):
                 await unless_gone(receive, self._write(writer))
         except asyncio.CancelledError:
             # The server stops and this stream's time is up: say so before the connection goes.
-            await writer.write(_frame(self.describe(BrokenOff("the server stopped"))))
-            await writer.write(DONE, last=True)
+            await writer.write(self.framing.framed(self.describe(BrokenOff("the server stopped"))))
+            await writer.write(self.framing.end, last=True)
             raise
         finally:
             self.close()
 
     async def _write(self, writer: _Writer) -> None:
-        silence = asyncio.create_task(writer.fill_silence(self.keep_alive_s))
+        silence = asyncio.create_task(writer.fill_silence(self.framing.comment, self.keep_alive_s))
         try:
             await self._write_events(writer)
         finally:
             silence.cancel()
-        await writer.write(DONE, last=True)
+        await writer.write(self.framing.end, last=True)
 
     async def _write_events(self, writer: _Writer) -> None:
         try:
             async with aclosing(self.events):
                 async for event in self.events:
-                    await writer.write(_frame(event))
+                    await writer.write(self.framing.framed(event))
         except Exception as error:
-            await writer.write(_frame(self.describe(error)))
+            await writer.write(self.framing.framed(self.describe(error)))
 
 
 class _Writer:
@@ -103,14 +132,10 @@ class _Writer:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
             self._last_s = asyncio.get_running_loop().time()
 
-    async def fill_silence(self, period_s: float) -> None:
-        while True:
+    async def fill_silence(self, comment: bytes, period_s: float) -> None:
+        while comment:
             due_s = self._last_s + period_s - asyncio.get_running_loop().time()
             if due_s > 0:
                 await asyncio.sleep(due_s)
             else:
-                await self.write(COMMENT)
-
-
-def _frame(event: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(event) + b"\n\n"
+                await self.write(comment)

@@ -1,12 +1,12 @@
 """What do the routes of one app share? The generator, the model's names, and whether it can serve.
 
-Made once per app and reached through the request; the only thing that changes is `draining`.
+Made once per app and reached through the request. What changes is `draining` and `in_flight`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from jaxserve.engine.metrics import EngineHealth
 from jaxserve.generate import TextGenerator
 from jaxserve.server.bodies import read_object
 from jaxserve.server.errors import Draining
+from jaxserve.server.generation import Generation
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.sampling import SamplingDefaults
 
@@ -23,13 +24,17 @@ STALL_LIMIT_S = 60.0
 
 @dataclass(slots=True, kw_only=True)
 class ServerState:
-    """`draining` is set by whoever stops the server: from then on new work is refused."""
+    """`draining` is set by whoever stops the server: from then on new work is refused.
+
+    `in_flight` are the generations that some client still waits for.
+    """
 
     generator: TextGenerator
     model: ModelInfo
     defaults: SamplingDefaults
     engine_health: Callable[[], EngineHealth]
     draining: bool = False
+    in_flight: set[Generation] = field(default_factory=set)
 
     def problem(self) -> str | None:
         """Why the server should get no traffic, or None. Never waits for the engine."""

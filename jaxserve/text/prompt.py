@@ -7,13 +7,15 @@ is tokenized off the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxserve.errors import ContextLengthExceeded, InvalidRequest
 from jaxserve.text.chat import ChatOptions
-from jaxserve.text.tokenizer import Tokenizer
+from jaxserve.text.tokenizer import Tokenizer, TokenSpan
+
+T = TypeVar("T")
 
 INLINE_CHARS = 2048  # tokenized on the event loop in well under a millisecond
 NUM_THREADS = 2
@@ -31,18 +33,26 @@ class PromptEncoder:
     async def encode_chat(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions
     ) -> list[int]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._encode_chat, messages, options)
+        return await self._in_thread(lambda: self._encode_chat(messages, options))
 
     async def encode_text(self, text: str, *, add_special_tokens: bool, param: str) -> list[int]:
         self._refuse_long_text(text, param)
         if len(text) <= INLINE_CHARS:
             return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads,
-            lambda: self.tokenizer.encode(text, add_special_tokens=add_special_tokens),
+        return await self._in_thread(
+            lambda: self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         )
+
+    async def encode_spans(
+        self, text: str, *, add_special_tokens: bool, param: str
+    ) -> list[TokenSpan]:
+        self._refuse_long_text(text, param)
+        return await self._in_thread(
+            lambda: self.tokenizer.encode_spans(text, add_special_tokens=add_special_tokens)
+        )
+
+    async def render_chat(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
+        return await self._in_thread(lambda: self.tokenizer.render_chat(messages, options))
 
     def max_tokens_for(self, num_prompt_tokens: int, max_tokens: int | None, *, param: str) -> int:
         """How many tokens the output may have; None asks for all that fit."""
@@ -71,6 +81,9 @@ class PromptEncoder:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _encode_chat(
         self, messages: Sequence[Mapping[str, Any]], options: ChatOptions

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from jaxserve.errors import CheckpointError, InvalidRequest
 from jaxserve.text.chat import ChatOptions, ChatTemplate
 from jaxserve.text.vocabulary import token_bytes_table
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
+    """A token and the characters [start, stop) of the text it came from; none if added."""
+
+    token_id: int
+    start: int
+    stop: int
 
 
 class Tokenizer(Protocol):
@@ -26,6 +36,7 @@ class Tokenizer(Protocol):
     has_chat_template: bool
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+    def encode_spans(self, text: str, *, add_special_tokens: bool) -> list[TokenSpan]: ...
     def token_bytes(self, token_id: int) -> bytes: ...
     def is_special(self, token_id: int) -> bool: ...
     def render_chat(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str: ...
@@ -48,6 +59,7 @@ class FolderTokenizer:
         self.eos_ids = frozenset(i for i in eos_ids if i < self.vocab_size)
         self.longest_token = max(map(len, self._bytes))
         self.has_chat_template = self._chat is not None
+        self.chat_template = str(tokenizer.chat_template or "")
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`, in which special tokens may be spelled out.
@@ -58,6 +70,24 @@ class FolderTokenizer:
         if add_special_tokens and self.bos_id is not None and ids[:2] == [self.bos_id] * 2:
             return ids[1:]
         return ids
+
+    def encode_spans(self, text: str, *, add_special_tokens: bool) -> list[TokenSpan]:
+        """What `encode` gives, with the place of each token in `text`.
+
+        Raises InvalidRequest when the tokenizer does not know places.
+        """
+        if self._backend is None:
+            raise InvalidRequest(
+                "this model's tokenizer does not tell where tokens are in the text; send the text "
+                "as `prompt` to get the ids alone"
+            )
+        encoding = self._backend.encode(text, add_special_tokens=add_special_tokens)
+        spans = [
+            TokenSpan(token_id, start, stop)
+            for token_id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+        ]
+        num_kept = len(self.encode(text, add_special_tokens=add_special_tokens))
+        return spans[len(spans) - num_kept :]  # but for a doubled beginning of sequence
 
     def token_bytes(self, token_id: int) -> bytes:
         """The token's true bytes; none for an id outside the vocabulary."""

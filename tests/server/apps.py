@@ -17,7 +17,7 @@ from jaxserve.config import ServerConfig
 from jaxserve.engine.metrics import EngineHealth
 from jaxserve.generate import TextGenerator
 from jaxserve.server.app import create_app
-from jaxserve.server.models import ModelInfo
+from jaxserve.server.models import ModelDetails, ModelInfo
 from tests.text_fakes import ByteTokenizer, ScriptedEngine
 
 MODEL = ModelInfo(
@@ -27,6 +27,15 @@ MODEL = ModelInfo(
     created=1700000000,
     max_model_len=4096,
     fingerprint="fp_test",
+    details=ModelDetails(
+        device="cpu",
+        dtype="float32",
+        family="llama",
+        num_params=6_100_000,
+        size_bytes=24_400_000,
+        revision="abc123",
+        template="{{ messages }} {{ tools }}",
+    ),
 )
 
 CHAT = "/v1/chat/completions"
@@ -104,3 +113,9 @@ def events(body: str) -> list[Any]:
     assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames)
     assert frames.pop() == "data: [DONE]"
     return [json.loads(frame.removeprefix("data: ")) for frame in frames]
+
+
+def bare_events(body: str) -> list[Any]:
+    """The events of a whole TGI stream, which has no end mark."""
+    assert "[DONE]" not in body and body.endswith("\n\n")
+    return events(body + "data: [DONE]\n\n")

@@ -1,0 +1,42 @@
+"""Is the server there, can it serve, which version is it, and which models are behind it?"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from jaxserve.server.bodies import JSONBody
+from jaxserve.server.state import state_of
+from jaxserve.version import __version__
+
+
+async def root(request: Request) -> Response:
+    problem = state_of(request).problem()
+    if problem is None:
+        return PlainTextResponse("jaxserve is running\n")
+    return PlainTextResponse(f"jaxserve is not serving: {problem}\n", status_code=503)
+
+
+async def health(request: Request) -> Response:
+    problem = state_of(request).problem()
+    if problem is None:
+        return JSONBody({"status": "ok"})
+    return JSONBody({"error": problem, "error_type": "healthcheck"}, status_code=503)
+
+
+async def version(request: Request) -> Response:
+    return JSONBody({"version": __version__})
+
+
+async def load(request: Request) -> Response:
+    """How many requests are being answered, streams included."""
+    return JSONBody({"server_load": len(state_of(request).in_flight)})
+
+
+async def list_models(request: Request) -> Response:
+    return JSONBody(state_of(request).model.cards())
+
+
+async def show_model(request: Request) -> Response:
+    model = state_of(request).model
+    return JSONBody(model.card(model.resolve(request.path_params["name"])))

@@ -1,0 +1,51 @@
+"""Which paths are there? One table: who answers, how errors are told, who needs no key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jaxserve.server import probes, tgi, tokenize
+from jaxserve.server.error_styles import OPENAI, TGI, ErrorStyle
+from jaxserve.server.openai_chat import chat_completions
+from jaxserve.server.openai_completions import completions
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+GET = ("GET",)  # answers HEAD too
+POST = ("POST",)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A path with some methods. `open`: no API key is asked for."""
+
+    path: str
+    endpoint: Endpoint
+    methods: tuple[str, ...]
+    style: ErrorStyle
+    open: bool = False
+
+
+ROWS = (
+    Row("/", probes.root, GET, TGI, open=True),
+    Row("/health", probes.health, GET, OPENAI, open=True),
+    Row("/", tgi.generate_either, POST, TGI),
+    Row("/generate", tgi.generate, POST, TGI),
+    Row("/generate_stream", tgi.generate_stream, POST, TGI),
+    Row("/invocations", tgi.invocations, POST, TGI),
+    Row("/tokenize", tokenize.tokenize, POST, TGI),
+    Row("/chat_tokenize", tokenize.chat_tokenize, POST, TGI),
+    Row("/detokenize", tokenize.detokenize, POST, OPENAI),
+    Row("/info", tgi.info, GET, TGI, open=True),
+    Row("/ping", probes.health, GET + POST, TGI, open=True),
+    Row("/v1/models", probes.list_models, GET, OPENAI),
+    Row("/v1/models/{name:path}", probes.show_model, GET, OPENAI),
+    Row("/v1/chat/completions", chat_completions, POST, OPENAI),
+    Row("/v1/completions", completions, POST, OPENAI),
+    Row("/version", probes.version, GET, OPENAI, open=True),
+    Row("/load", probes.load, GET, OPENAI),
+)

@@ -1,0 +1,187 @@
+"""How do TGI's own routes answer, and SageMaker's `/invocations` that leads to them?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jaxserve.errors import ContextLengthExceeded, InvalidRequest
+from jaxserve.server.bodies import JSONBody
+from jaxserve.server.error_styles import OPENAI, tell_errors_as
+from jaxserve.server.generation import start_generation
+from jaxserve.server.ignored import naming_header
+from jaxserve.server.openai_chat import CHAT
+from jaxserve.server.openai_completions import COMPLETIONS
+from jaxserve.server.request_id import request_id_of
+from jaxserve.server.schema import MAX_PROMPTS
+from jaxserve.server.serving import respond, serve_body, text_request
+from jaxserve.server.sse import TGI_EVENTS
+from jaxserve.server.state import ServerState, state_of
+from jaxserve.server.tgi_answer import TgiAnswer, sequences_of
+from jaxserve.server.tgi_schema import (
+    MAX_BEST_OF,
+    MAX_STOPS,
+    GenerateBody,
+    ignored_parameters,
+    parse_generate,
+)
+from jaxserve.server.timing import Stopwatch
+from jaxserve.text.prompt import NUM_THREADS
+from jaxserve.version import __version__
+
+
+async def generate(request: Request) -> Response:
+    raw = await state_of(request).take_in(request)
+    return await _answer(request, raw, stream=False)
+
+
+async def generate_stream(request: Request) -> Response:
+    raw = await state_of(request).take_in(request)
+    return await _answer(request, raw, stream=True)
+
+
+async def generate_either(request: Request) -> Response:
+    """POST `/`: the body says whether to stream; without word on it, the prompt comes back too."""
+    raw = await state_of(request).take_in(request)
+    return await _answer_either(request, raw)
+
+
+async def invocations(request: Request) -> Response:
+    """SageMaker's one route: the body's first key of a known shape decides which route it is."""
+    raw = await state_of(request).take_in(request)
+    if "inputs" in raw:
+        return await _answer_either(request, raw)
+    if "messages" in raw or "prompt" in raw:
+        tell_errors_as(OPENAI, request.scope)
+        if "messages" in raw:
+            return await serve_body(request, raw, CHAT)
+        return await serve_body(request, raw, COMPLETIONS)
+    if "input" in raw:
+        raise InvalidRequest("input is for embeddings, and this model makes none", param="input")
+    raise InvalidRequest(
+        "the body must have inputs (to generate), messages (to chat) or prompt (to complete)"
+    )
+
+
+async def info(request: Request) -> Response:
+    state = state_of(request)
+    model, limits = state.model, state.generator.limits
+    return JSONBody(
+        {
+            "model_id": model.root,
+            "model_sha": model.details.revision,
+            "model_dtype": model.details.dtype,
+            "model_device_type": model.details.device,
+            "model_pipeline_tag": "text-generation",
+            "max_concurrent_requests": limits.max_queued_requests,
+            "max_best_of": MAX_BEST_OF,
+            "max_stop_sequences": MAX_STOPS,
+            "max_input_tokens": limits.max_model_len - 1,
+            "max_total_tokens": limits.max_model_len,
+            "validation_workers": NUM_THREADS,
+            "max_client_batch_size": MAX_PROMPTS,
+            "router": "jaxserve",
+            "version": __version__,
+            "sha": None,
+            "docker_label": None,
+        }
+    )
+
+
+async def _answer_either(request: Request, raw: dict[str, Any]) -> Response:
+    stream = raw.get("stream") is True
+    return await _answer(request, raw, stream=stream, in_list=True)
+
+
+async def _answer(
+    request: Request, raw: dict[str, Any], *, stream: bool, in_list: bool = False
+) -> Response:
+    watch = Stopwatch()
+    state = state_of(request)
+    body = parse_generate(raw, stream=stream)
+    wants_text = body.parameters.return_full_text
+    starting = start(
+        state,
+        body,
+        id=f"tgi-{request_id_of(request.scope)}",
+        watch=watch,
+        scores_tokens=stream or body.parameters.details,
+        opening=body.inputs if (in_list if wants_text is None else wants_text) else "",
+        in_list=in_list,
+    )
+    ignored = ignored_parameters(raw, body)
+    return await respond(
+        request, starting, stream=stream, headers=naming_header(ignored), framing=TGI_EVENTS
+    )
+
+
+async def start(
+    state: ServerState,
+    body: GenerateBody,
+    *,
+    id: str,
+    watch: Stopwatch,
+    scores_tokens: bool = False,
+    opening: str = "",
+    in_list: bool = False,
+) -> TgiAnswer:
+    """Submit the generation that `body` asks for."""
+    parameters = body.parameters
+    prompt_ids = await prompt_ids_of(state, body.inputs, parameters.truncate)
+    scores_tokens = scores_tokens or parameters.best_of > 1
+    request = text_request(
+        state,
+        body.as_openai(),
+        id=id,
+        prompt_ids=prompt_ids,
+        max_tokens=_max_new_tokens(state, len(prompt_ids), parameters.max_new_tokens),
+        num_logprobs=parameters.top_n_tokens if scores_tokens else None,
+    )
+    generation = start_generation(state.generator, [request], param="inputs")
+    watch.submitted()
+    tokenizer = state.generator.tokenizer
+    return TgiAnswer(
+        generation=generation,
+        sequences=sequences_of(generation, tokenizer, seeded=parameters.samples),
+        parameters=parameters,
+        watch=watch,
+        num_input_chars=len(body.inputs),
+        compute_type=state.model.details.device,
+        opening=opening,
+        in_list=in_list,
+    )
+
+
+async def prompt_ids_of(state: ServerState, inputs: str, truncate: int | None) -> list[int]:
+    """The ids of `inputs`; with `truncate` the last so many of them."""
+    limit = state.generator.limits.max_model_len
+    if truncate is None:
+        return await state.generator.encode_text(inputs, param="inputs")
+    if truncate > limit - 1:
+        raise InvalidRequest(
+            f"parameters.truncate is {truncate}; at most {limit - 1} tokens can be kept",
+            param="parameters.truncate",
+        )
+    # So many characters have more tokens than can be kept: what is before them is cut anyway.
+    longest = max(state.generator.tokenizer.longest_token, 1)
+    kept = inputs[-limit * longest :]
+    return (await state.generator.encode_text(kept, param="inputs"))[-truncate:]
+
+
+def _max_new_tokens(state: ServerState, num_input: int, asked: int | None) -> int:
+    limit = state.generator.limits.max_model_len
+    if num_input >= limit:
+        raise ContextLengthExceeded(
+            f"`inputs` must have less than {limit} tokens. Given: {num_input}. Shorten it, or set "
+            "`truncate`",
+            param="inputs",
+        )
+    if asked is not None and num_input + asked > limit:
+        raise ContextLengthExceeded(
+            f"`inputs` tokens + `max_new_tokens` must be <= {limit}. Given: {num_input} `inputs` "
+            f"tokens and {asked} `max_new_tokens`",
+            param="parameters.max_new_tokens",
+        )
+    return limit - num_input if asked is None else asked

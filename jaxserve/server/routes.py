@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jaxserve.server import probes, tgi, tokenize
-from jaxserve.server.error_styles import OPENAI, TGI, ErrorStyle
+from jaxserve.server import ollama, ollama_models, probes, tgi, tokenize
+from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI, ErrorStyle
 from jaxserve.server.openai_chat import chat_completions
 from jaxserve.server.openai_completions import completions
 
@@ -46,6 +46,19 @@ ROWS = (
     Row("/v1/models/{name:path}", probes.show_model, GET, OPENAI),
     Row("/v1/chat/completions", chat_completions, POST, OPENAI),
     Row("/v1/completions", completions, POST, OPENAI),
+    Row("/api/version", probes.version, GET, OLLAMA, open=True),
+    Row("/api/tags", ollama_models.tags, GET, OLLAMA),
+    Row("/api/ps", ollama_models.running, GET, OLLAMA),
+    Row("/api/show", ollama_models.show, POST, OLLAMA),
+    Row("/api/generate", ollama.generate, POST, OLLAMA),
+    Row("/api/chat", ollama.chat, POST, OLLAMA),
+    Row("/api/embed", ollama_models.no_embeddings, POST, OLLAMA),
+    Row("/api/embeddings", ollama_models.no_embeddings, POST, OLLAMA),
+    Row("/api/pull", ollama_models.no_store, POST, OLLAMA),
+    Row("/api/push", ollama_models.no_store, POST, OLLAMA),
+    Row("/api/create", ollama_models.no_store, POST, OLLAMA),
+    Row("/api/copy", ollama_models.no_store, POST, OLLAMA),
+    Row("/api/delete", ollama_models.no_store, ("DELETE",), OLLAMA),
     Row("/version", probes.version, GET, OPENAI, open=True),
     Row("/load", probes.load, GET, OPENAI),
 )

@@ -33,7 +33,12 @@ class ToolDeltas:
     @property
     def called(self) -> bool:
         """Whether there is a call that was not cut short."""
-        return self._parser.num_complete > 0
+        return self.num_complete > 0
+
+    @property
+    def num_complete(self) -> int:
+        """How many calls have ended as they should."""
+        return self._parser.num_complete
 
     def push(self, text: str) -> list[Delta]:
         return self._deltas(self._parser.push(text))

@@ -35,7 +35,7 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.hub import resolve
 from jaxserve.models.loading import load_model
 from jaxserve.server.app import create_app
-from jaxserve.server.models import ModelInfo
+from jaxserve.server.models import ModelDetails, ModelInfo
 from jaxserve.sharding.axes import KV_HEADS
 from jaxserve.sharding.mesh import make_mesh
 from jaxserve.sharding.rules import sharding
@@ -77,7 +77,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     _use_compilation_cache(config.engine)
     folder = resolve(config.source.model, revision=config.source.revision)
     mesh = make_mesh(tensor_parallel=config.mesh.tensor_parallel)
-    dtype = _dtype(config.source, mesh)
+    dtype = _dtype(config.source, mesh.devices.flat[0])
     _say(log, f"jaxserve {__version__} on {_describe(mesh)}, loading {folder}")
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
         tokenizer_loading = pool.submit(load_tokenizer, folder)
@@ -121,6 +121,21 @@ def _model_info(source: ModelSource, built: BuiltEngine) -> ModelInfo:
         max_model_len=built.sizes.max_model_len,
         fingerprint=_fingerprint(source, built),
         also=(own, own.rpartition("/")[2]),
+        details=_model_details(source, built),
+    )
+
+
+def _model_details(source: ModelSource, built: BuiltEngine) -> ModelDetails:
+    device = jax.devices()[0]
+    in_hub_cache = built.folder.resolve().parent.name == "snapshots"
+    return ModelDetails(
+        device=device.platform,
+        dtype=str(_dtype(source, device)),
+        family=str(read_json(built.folder / "config.json").get("model_type", "")),
+        num_params=built.num_params,
+        size_bytes=sum(file.stat().st_size for file in built.folder.glob("*.safetensors")),
+        revision=built.folder.resolve().name if in_hub_cache else None,
+        template=built.tokenizer.chat_template,
     )
 
 
@@ -175,10 +190,10 @@ def _surroundings(model: DecoderConfig, mesh: Mesh, dtype: jnp.dtype) -> Surroun
     )
 
 
-def _dtype(source: ModelSource, mesh: Mesh) -> jnp.dtype:
+def _dtype(source: ModelSource, device: jax.Device) -> jnp.dtype:
     if source.dtype != "auto":
         return jnp.dtype(source.dtype)
-    return jnp.dtype("float32" if mesh.devices.flat[0].platform == "cpu" else "bfloat16")
+    return jnp.dtype("float32" if device.platform == "cpu" else "bfloat16")
 
 
 def _use_compilation_cache(config: EngineConfig) -> None:

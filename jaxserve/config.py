@@ -21,8 +21,16 @@ from jaxserve.errors import ConfigError
 
 ENV_PREFIX = "JAXSERVE_"
 
+# What hosting platforms say in variables of their own; ours win.
+PLATFORM_VARIABLES = {
+    "AIP_HTTP_PORT": "port",
+    "AIP_HEALTH_ROUTE": "health_route",
+    "AIP_PREDICT_ROUTE": "predict_route",
+}
+
 Count = Annotated[int, Gt(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
+Route = Annotated[str, pydantic.Field(pattern=r"^(/[^{}\s]*)?$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +93,10 @@ class ServerConfig:
     """Largest request body, in bytes."""
     cors_allow_origin: tuple[str, ...] = ()
     """Origins that browsers may call from; * is any."""
+    health_route: Route = ""
+    """One more path that answers as /health does. Vertex AI names it in AIP_HEALTH_ROUTE."""
+    predict_route: Route = ""
+    """One more path that answers as /vertex does. Vertex AI names it in AIP_PREDICT_ROUTE."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
 
@@ -149,6 +161,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _read_environ(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
     homes = {key: section for section, keys in _known_keys().items() for key in keys}
     found: dict[str, dict[str, Any]] = {}
+    for name, key in PLATFORM_VARIABLES.items():
+        if environ.get(name):
+            found.setdefault(homes[key], {})[key] = environ[name]
     for name, value in environ.items():
         if not name.startswith(ENV_PREFIX):
             continue

@@ -47,6 +47,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert config.server.api_key == ("a", "b")
 
 
+def test_vertex_says_port_and_paths_unless_we_are_told_otherwise() -> None:
+    vertex = {"AIP_HTTP_PORT": "8081", "AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p"}
+    server = load_config(None, vertex).server
+    assert (server.port, server.health_route, server.predict_route) == (8081, "/h", "/p")
+    assert load_config(None, {**vertex, "JAXSERVE_PORT": "9"}).server.port == 9
+
+
 def test_an_unset_field_has_its_default() -> None:
     assert load_config(None, {}) == ServeConfig()
 
@@ -58,6 +65,7 @@ def test_an_unset_field_has_its_default() -> None:
         ("[server]\nprt = 1\n", "did you mean port?"),
         ("[server]\nport = 'x'\n", "server.port = 'x'"),
         ("[server]\nport = 70000\n", "server.port = 70000"),
+        ("[server]\nhealth_route = 'x'\n", "server.health_route = 'x'"),
         ("[engine]\npage_size = 0\n", "engine.page_size = 0"),
         ("[mesh]\ntensor_parallel = -1\n", "mesh.tensor_parallel = -1"),
         ("[source]\ndtype = 'int3'\n", "source.dtype = 'int3'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ from jaxserve.server.error_styles import StyleByPath
 from jaxserve.server.errors import CatchUnexpected, answer_error
 from jaxserve.server.ignored import HEADER as IGNORED_HEADER
 from jaxserve.server.models import ModelInfo
-from jaxserve.server.routes import ROWS
+from jaxserve.server.routes import Row, rows_for
 from jaxserve.server.sampling import sampling_defaults
 from jaxserve.server.state import ServerState
 
@@ -45,9 +45,10 @@ def create_app(
     `generation_config` sets the defaults of sampling params; empty means the API's own. Setting
     `app.state.server.draining` makes it refuse new work and report itself not healthy.
     """
+    rows = rows_for(config)
     app = Starlette(
-        routes=[Route(row.path, row.endpoint, methods=row.methods) for row in ROWS],
-        middleware=_middleware(config),
+        routes=[Route(row.path, row.endpoint, methods=row.methods) for row in rows],
+        middleware=_middleware(config, rows),
         exception_handlers={
             HTTPException: answer_error,
             JaxserveError: answer_error,
@@ -72,15 +73,15 @@ async def unknown_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404, f"there is no {scope['method']} {scope['path'][:200]} here")
 
 
-def _middleware(config: ServerConfig) -> list[Middleware]:
+def _middleware(config: ServerConfig, rows: Sequence[Row]) -> list[Middleware]:
     """Outermost first: every answer has a request id, and browsers may read every answer."""
     stack = [Middleware(request_id.RequestId)]
     if config.cors_allow_origin:
         stack.append(_cors(config))
-    stack.append(Middleware(StyleByPath, styles={row.path: row.style for row in ROWS}))
+    stack.append(Middleware(StyleByPath, styles={row.path: row.style for row in rows}))
     stack.append(Middleware(CatchUnexpected))
     if config.api_key:
-        open_to_all = frozenset((m, row.path) for row in ROWS if row.open for m in row.methods)
+        open_to_all = frozenset((m, row.path) for row in rows if row.open for m in row.methods)
         stack.append(Middleware(BearerAuth, keys=config.api_key, open_to_all=open_to_all))
     stack.append(Middleware(PayloadLimit, limit_bytes=config.payload_limit))
     return stack

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jaxserve.engine.request import FinishReason
-from jaxserve.generate import TextDelta
+from jaxserve.generate import TextDelta, TextRequest
 from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishing
 from jaxserve.server.generation import start_generation
 from jaxserve.server.logprobs import chat_logprobs
@@ -26,6 +26,18 @@ async def chat_completions(request: Request) -> Response:
 
 
 async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
+    request = await chat_request(state, body, id=frame.id)
+    return Answer(
+        frame=frame,
+        generation=start_generation(state.generator, [request], param="messages"),
+        choices=[ChatChoice(index, body) for index in range(body.n)],
+        options=body.stream_options,
+        once={"prompt_token_ids": request.prompt_ids} if body.return_token_ids else {},
+    )
+
+
+async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRequest:
+    """What the text layer is asked for a conversation."""
     generator = state.generator
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
     prompt_ids = await generator.encode_chat(messages, chat_options(body))
@@ -33,21 +45,14 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
     request = text_request(
         state,
         body,
-        id=frame.id,
+        id=id,
         prompt_ids=prompt_ids,
         max_tokens=state.max_tokens(len(prompt_ids), asked, by_api=None, param="messages"),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
     if body.parses_calls and marker_is_special(generator.tokenizer):
-        request = replace(request, skip_special_tokens=False)
-    generation = start_generation(generator, [request], param="messages")
-    return Answer(
-        frame=frame,
-        generation=generation,
-        choices=[ChatChoice(index, body) for index in range(body.n)],
-        options=body.stream_options,
-        once={"prompt_token_ids": prompt_ids} if body.return_token_ids else {},
-    )
+        return replace(request, skip_special_tokens=False)
+    return request
 
 
 def chat_options(body: ChatBody) -> ChatOptions:

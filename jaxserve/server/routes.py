@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jaxserve.server import ollama, ollama_models, probes, tgi, tokenize
+from jaxserve.config import ServerConfig
+from jaxserve.server import ollama, ollama_models, probes, tgi, tokenize, vertex
 from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI, ErrorStyle
 from jaxserve.server.openai_chat import chat_completions
 from jaxserve.server.openai_completions import completions
@@ -40,6 +41,7 @@ ROWS = (
     Row("/tokenize", tokenize.tokenize, POST, TGI),
     Row("/chat_tokenize", tokenize.chat_tokenize, POST, TGI),
     Row("/detokenize", tokenize.detokenize, POST, OPENAI),
+    Row("/vertex", vertex.predict, POST, TGI),
     Row("/info", tgi.info, GET, TGI, open=True),
     Row("/ping", probes.health, GET + POST, TGI, open=True),
     Row("/v1/models", probes.list_models, GET, OPENAI),
@@ -62,3 +64,13 @@ ROWS = (
     Row("/version", probes.version, GET, OPENAI, open=True),
     Row("/load", probes.load, GET, OPENAI),
 )
+
+
+def rows_for(config: ServerConfig) -> tuple[Row, ...]:
+    """The table, after the paths that a hosting platform chose."""
+    chosen: list[Row] = []
+    if config.health_route:
+        chosen.append(Row(config.health_route, probes.health, GET, TGI, open=True))
+    if config.predict_route:
+        chosen.append(Row(config.predict_route, vertex.predict, POST, TGI))
+    return (*chosen, *ROWS)

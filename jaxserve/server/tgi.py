@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jaxserve.errors import ContextLengthExceeded, InvalidRequest
+from jaxserve.generate import TextRequest
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.error_styles import OPENAI, tell_errors_as
 from jaxserve.server.generation import start_generation
@@ -102,7 +103,7 @@ async def _answer(
     state = state_of(request)
     body = parse_generate(raw, stream=stream)
     wants_text = body.parameters.return_full_text
-    starting = start(
+    starting = _start(
         state,
         body,
         id=f"tgi-{request_id_of(request.scope)}",
@@ -117,21 +118,14 @@ async def _answer(
     )
 
 
-async def start(
-    state: ServerState,
-    body: GenerateBody,
-    *,
-    id: str,
-    watch: Stopwatch,
-    scores_tokens: bool = False,
-    opening: str = "",
-    in_list: bool = False,
-) -> TgiAnswer:
-    """Submit the generation that `body` asks for."""
+async def generate_request(
+    state: ServerState, body: GenerateBody, *, id: str, scores_tokens: bool = False
+) -> TextRequest:
+    """What the text layer is asked for `body`; the best of several needs scores to be found."""
     parameters = body.parameters
-    prompt_ids = await prompt_ids_of(state, body.inputs, parameters.truncate)
+    prompt_ids = await _prompt_ids(state, body.inputs, parameters.truncate)
     scores_tokens = scores_tokens or parameters.best_of > 1
-    request = text_request(
+    return text_request(
         state,
         body.as_openai(),
         id=id,
@@ -139,6 +133,20 @@ async def start(
         max_tokens=_max_new_tokens(state, len(prompt_ids), parameters.max_new_tokens),
         num_logprobs=parameters.top_n_tokens if scores_tokens else None,
     )
+
+
+async def _start(
+    state: ServerState,
+    body: GenerateBody,
+    *,
+    id: str,
+    watch: Stopwatch,
+    scores_tokens: bool,
+    opening: str,
+    in_list: bool,
+) -> TgiAnswer:
+    parameters = body.parameters
+    request = await generate_request(state, body, id=id, scores_tokens=scores_tokens)
     generation = start_generation(state.generator, [request], param="inputs")
     watch.submitted()
     tokenizer = state.generator.tokenizer
@@ -154,7 +162,7 @@ async def start(
     )
 
 
-async def prompt_ids_of(state: ServerState, inputs: str, truncate: int | None) -> list[int]:
+async def _prompt_ids(state: ServerState, inputs: str, truncate: int | None) -> list[int]:
     """The ids of `inputs`; with `truncate` the last so many of them."""
     limit = state.generator.limits.max_model_len
     if truncate is None:

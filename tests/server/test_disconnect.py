@@ -6,6 +6,7 @@ import json
 import socket
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -47,6 +48,27 @@ def test_leaving_aborts_all_samples_before_and_during_output(
         connection.close()
         wait_until(lambda: engine.num_running == 0)
     assert sorted(set(engine.aborted)) == sorted(request.id for request in engine.submitted)
+
+
+@pytest.mark.parametrize("path", ["/generate", "/generate_stream", "/api/generate", "/api/chat"])
+@pytest.mark.parametrize("num_steps", [0, 3])
+def test_leaving_aborts_in_the_other_dialects_too(path: str, num_steps: int) -> None:
+    engine = ScriptedEngine(b"a" * 1000, paused=True)
+    with live(engine) as address:
+        body = {"messages": MESSAGES, "prompt": "hi", "inputs": "hi"}
+        connection = open_request(address, path, body)
+        wait_until(lambda: engine.num_running == 1)
+        wait_until(lambda: get(address, "/load") == {"server_load": 1})
+        for _ in range(num_steps):
+            engine.step()
+        connection.close()
+        wait_until(lambda: engine.num_running == 0)
+        wait_until(lambda: get(address, "/load") == {"server_load": 0})
+
+
+def get(address: str, path: str) -> Any:
+    with urlopen(address + path, timeout=10) as response:
+        return json.load(response)
 
 
 def test_leaving_client_does_not_disturb_the_others() -> None:
@@ -97,3 +119,20 @@ def test_server_that_stops_tells_the_clients_it_leaves(stream: bool) -> None:
     assert answer.startswith(b"HTTP/1.1 200 " if stream else b"HTTP/1.1 503 ")
     assert (b"data: [DONE]" in answer) is stream
     assert engine.num_running == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/generate_stream", b'"error_type":"healthcheck"'), ("/api/chat", b'{"error":"the server')],
+)
+def test_server_that_stops_says_so_in_the_style_of_the_path(path: str, told: bytes) -> None:
+    engine = ScriptedEngine(b"abc", paused=True)
+    app = make_app(engine)
+    with live_app(app) as (address, stop):
+        with open_request(address, path, {"messages": MESSAGES, "inputs": "a"}) as connection:
+            wait_until(lambda: engine.num_running == 1)
+            app.state.server.draining = True
+            stop()
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    engine.stop()
+    assert told in answer and b"[DONE]" not in answer

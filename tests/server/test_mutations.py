@@ -98,15 +98,15 @@ def test_any_value_of_a_field_that_is_not_read_is_ignored_or_refused(
     c: TestClient, path: str, field: str
 ) -> None:
     for value in VALUES[::4]:
-        check(c, path, _dumps({**BASES[path], field: value}))
+        check(c, path, dumps({**BASES[path], field: value}))
 
 
 @pytest.mark.parametrize(("path", "field"), READ)
 def test_any_value_of_a_field_is_answered_or_refused(c: TestClient, path: str, field: str) -> None:
     for value in VALUES:
-        check(c, path, _dumps({**BASES[path], field: value}))
+        check(c, path, dumps({**BASES[path], field: value}))
     for literal in NUMBERS_NO_JSON_HAS:
-        content = _dumps({**BASES[path], field: "@"}).replace(b'"@"', literal)
+        content = dumps({**BASES[path], field: "@"}).replace(b'"@"', literal)
         assert c.post(path, content=content).status_code == 400
 
 
@@ -120,14 +120,14 @@ def test_any_value_in_a_message_is_answered_or_refused(
 ) -> None:
     for value in VALUES:
         message = {"role": role, "content": "hi", field: value}
-        check(c, CHAT, _dumps({"messages": [message], "max_tokens": 4}))
+        check(c, CHAT, dumps({"messages": [message], "max_tokens": 4}))
 
 
 @pytest.mark.parametrize("field", ["type", "function", "other"])
 def test_any_value_in_a_tool_is_answered_or_refused(c: TestClient, field: str) -> None:
     for value in VALUES:
         tools = [{**TOOL, field: value}]
-        check(c, CHAT, _dumps({"messages": MESSAGES, "tools": tools, "max_tokens": 4}))
+        check(c, CHAT, dumps({"messages": MESSAGES, "tools": tools, "max_tokens": 4}))
 
 
 @pytest.mark.parametrize("field", ["name", "parameters", "strict", "description", "other"])
@@ -135,10 +135,11 @@ def test_any_value_in_a_function_is_answered_or_refused(c: TestClient, field: st
     for value in VALUES:
         function = {"name": "f", field: value}
         tools = [{"type": "function", "function": function}]
-        check(c, CHAT, _dumps({"messages": MESSAGES, "tools": tools, "max_tokens": 4}))
+        check(c, CHAT, dumps({"messages": MESSAGES, "tools": tools, "max_tokens": 4}))
 
 
-def _dumps(body: Any) -> bytes:
+def dumps(body: Any) -> bytes:
+    """The JSON of a body, whatever the size of its integers."""
     try:
         return orjson.dumps(body)
     except TypeError:  # an integer beyond 64 bits

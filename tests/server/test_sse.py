@@ -34,7 +34,7 @@ class Channel:
     def chunks(self) -> list[bytes]:
         return [message["body"] for message in self.sent[1:]]
 
-    async def run(self, events: AsyncGenerator[dict[str, Any], None], **options: float) -> None:
+    async def run(self, events: AsyncGenerator[dict[str, Any], None], **options: Any) -> None:
         stream = EventStream(
             events,
             describe=lambda error: {"error": str(error)},

@@ -1,4 +1,4 @@
-"""TGI's own generation routes: what an answer looks like, whole and streamed, and what is refused."""
+"""TGI's own generation routes: what an answer looks like, streamed or not; what is refused."""
 
 from __future__ import annotations
 

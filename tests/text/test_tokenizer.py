@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_bytes_of_an_encoded_text_are_the_text(tokenizer: FolderTokenizer) -> No
     text = "hello 👍🏽 漢字 ภาษา <|im_end|>"
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert b"".join(map(tokenizer.token_bytes, ids)).lstrip(b" ") == text.encode()
+
+
+def test_spans_are_the_ids_with_their_places(tokenizer: FolderTokenizer) -> None:
+    for text in ["", "hello 👍🏽 漢字 <|im_end|> x", *TEXTS]:
+        for special in (True, False):
+            spans = tokenizer.encode_spans(text, add_special_tokens=special)
+            ids = tokenizer.encode(text, add_special_tokens=special)
+            assert [span.token_id for span in spans] == ids
+            starts = [span.start for span in spans if span.stop]
+            assert starts == sorted(starts)
+            if unicodedata.is_normalized("NFC", text):  # else places are those of the library
+                assert max((span.stop for span in spans), default=0) == len(text)
 
 
 def test_special_tokens_are_those_that_decoding_skips(

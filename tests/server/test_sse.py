@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Message
 
-from jaxserve.server.sse import EventStream
+from jaxserve.server.sse import JSON_LINES, TGI_EVENTS, EventStream
 
 
 class Channel:
@@ -173,3 +173,34 @@ def test_source_is_closed_when_the_first_write_fails() -> None:
         return channel
 
     assert asyncio.run(main()).num_closed == 1
+
+
+def test_tgis_stream_has_no_end_mark_and_lines_have_no_frame() -> None:
+    async def main() -> list[Channel]:
+        channels = [Channel(), Channel()]
+        for channel, framing in zip(channels, (TGI_EVENTS, JSON_LINES), strict=True):
+            await channel.run(numbers(1), framing=framing)
+        return channels
+
+    tgi, lines = asyncio.run(main())
+    assert tgi.chunks == ['data: {"n":0,"text":"é\\n"}\n\n'.encode(), b""]
+    assert lines.chunks == ['{"n":0,"text":"é\\n"}\n'.encode(), b""]
+    assert (b"content-type", b"application/x-ndjson") in lines.sent[0]["headers"]
+
+
+def test_lines_have_no_comments_in_silence() -> None:
+    async def slow() -> AsyncGenerator[dict[str, Any], None]:
+        await asyncio.sleep(0.05)
+        yield {"n": 1}
+
+    async def main() -> Channel:
+        channel = Channel()
+        await channel.run(slow(), framing=JSON_LINES, keep_alive_s=0.01)
+        return channel
+
+    assert asyncio.run(main()).chunks == [b'{"n":1}\n', b""]
+
+
+def test_characters_that_end_lines_for_some_clients_are_escaped() -> None:
+    framed = TGI_EVENTS.framed({"text": "a\u2028b\u2029c\x85"})
+    assert framed == b'data: {"text":"a\\u2028b\\u2029c\\u0085"}\n\n'

@@ -87,7 +87,9 @@ def _tgi_type(fault: Fault) -> str:
 
 
 def _ollama_body(fault: Fault) -> dict[str, Any]:
-    return {"error": fault.message}
+    # Its clients have no code to look at: some look for these words.
+    prefix = "model not found: " if fault.code == "model_not_found" else ""
+    return {"error": prefix + fault.message}
 
 
 OPENAI = ErrorStyle(lambda fault: fault.verdict.status, _openai_body)

@@ -52,14 +52,15 @@ async def generate_either(request: Request) -> Response:
 async def invocations(request: Request) -> Response:
     """SageMaker's one route: the body's first key of a known shape decides which route it is."""
     raw = await state_of(request).take_in(request)
-    if "inputs" in raw:
+    given = {name for name, value in raw.items() if value is not None}
+    if "inputs" in given:
         return await _answer_either(request, raw)
-    if "messages" in raw or "prompt" in raw:
+    if "messages" in given or "prompt" in given:
         tell_errors_as(OPENAI, request.scope)
-        if "messages" in raw:
+        if "messages" in given:
             return await serve_body(request, raw, CHAT)
         return await serve_body(request, raw, COMPLETIONS)
-    if "input" in raw:
+    if "input" in given:
         raise InvalidRequest("input is for embeddings, and this model makes none", param="input")
     raise InvalidRequest(
         "the body must have inputs (to generate), messages (to chat) or prompt (to complete)"

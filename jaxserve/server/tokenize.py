@@ -80,18 +80,18 @@ class DetokenizeBody(WireModel):
 async def tokenize(request: Request) -> Response:
     raw = await read_object(request)
     state = state_of(request)
-    if "inputs" in raw:
+    given = {name for name, value in raw.items() if value is not None}
+    if "inputs" in given:
         return JSONBody(await _spans(state, raw))
-    if any(raw.get(key) is not None for key in ("prompt", "messages", "content")):
-        tell_errors_as(OPENAI, request.scope)
-    if raw.get("prompt") is not None:
+    if not given & {"prompt", "messages", "content"}:
+        raise InvalidRequest("the body must have inputs, prompt, messages or content")
+    tell_errors_as(OPENAI, request.scope)
+    if "prompt" in given:
         return JSONBody(await _text_ids(state, parse_body(raw, TextBody)))
-    if raw.get("messages") is not None:
+    if "messages" in given:
         body = parse_body(raw, ConversationBody, (CHAT_TEMPLATE,))
         return JSONBody(await _conversation_ids(state, body))
-    if raw.get("content") is not None:
-        return JSONBody(await _content_ids(state, parse_body(raw, ContentBody)))
-    raise InvalidRequest("the body must have inputs, prompt, messages or content")
+    return JSONBody(await _content_ids(state, parse_body(raw, ContentBody)))
 
 
 async def chat_tokenize(request: Request) -> Response:

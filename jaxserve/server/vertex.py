@@ -88,7 +88,7 @@ async def _text_request(
     state: ServerState, instance: dict[str, Any], *, defaults: dict[str, Any], id: str
 ) -> tuple[TextRequest, str]:
     """What is asked of the text layer for an instance, and what is told before its output."""
-    if "messages" in instance:
+    if instance.get("messages") is not None:
         chat = parse_chat({**defaults, **instance})
         state.model.resolve(chat.model)
         request, opening = await chat_request(state, chat, id=id), ""

@@ -43,6 +43,7 @@ TOP = [
     ("/generate_stream", GENERATE, ["parameters"]),
     ("/", GENERATE, ["inputs", "stream"]),
     ("/invocations", GENERATE, ["inputs", "messages", "prompt", "input"]),
+    ("/vertex", {"instances": [GENERATE]}, ["instances", "parameters"]),
     ("/tokenize", {"inputs": "hi"}, ["inputs", "parameters"]),
     ("/tokenize", {"prompt": "hi"}, [*TextBody.model_fields]),
     ("/tokenize", {"messages": MESSAGES}, [*ConversationBody.model_fields]),

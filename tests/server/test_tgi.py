@@ -138,14 +138,15 @@ def test_root_answers_with_a_list_that_has_the_prompt_or_with_a_stream(c: TestCl
 
 def test_invocations_take_the_shape_of_the_body(c: TestClient) -> None:
     assert ask(c, "/invocations") == [{"generated_text": "hi" + SAID}]
-    chat = c.post("/invocations", json={"messages": MESSAGES}).json()
+    chat = c.post("/invocations", json={"inputs": None, "messages": MESSAGES}).json()
     assert chat["choices"][0]["message"]["content"] == SAID
     text = c.post("/invocations", json={"prompt": "a", "max_tokens": 50}).json()
     assert text["choices"][0]["text"] == SAID
 
 
 def test_invocations_tell_the_error_of_the_shape_that_was_meant(c: TestClient) -> None:
-    assert refusal(c, "/invocations", inputs=5)[:2] == (422, "validation")
+    for inputs in (5, None):
+        assert refusal(c, "/invocations", inputs=inputs)[:2] == (422, "validation")
     chat = c.post("/invocations", json={"messages": MESSAGES, "temperature": 3})
     assert (chat.status_code, chat.json()["error"]["param"]) == (400, "temperature")
     for body in ({}, {"input": "a"}):

@@ -74,6 +74,7 @@ def test_content_gives_llama_cpps_answer(c: TestClient) -> None:
 def test_first_key_decides_the_shape(c: TestClient) -> None:
     assert isinstance(ask(c, inputs="a", prompt="a", content="a"), list)
     assert "count" in ask(c, prompt="a", content="a")
+    assert "count" in ask(c, inputs=None, prompt="a")
 
 
 def test_chat_request_is_rendered_and_tokenized(c: TestClient) -> None:

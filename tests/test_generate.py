@@ -96,6 +96,7 @@ def test_a_stop_string_ends_the_text_and_aborts_in_the_engine() -> None:
     assert (answer.text, answer.finish_reason, answer.stop_reason) == ("one ", "stop", "two")
     assert answer.token_ids == tuple(b"one two")
     assert engine.aborted == [engine.submitted[0].id]
+    assert engine.counted_as == [FinishReason.STOP]
 
 
 def test_a_stop_string_in_the_last_delta_needs_no_abort() -> None:

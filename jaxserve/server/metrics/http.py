@@ -70,5 +70,6 @@ def _template(scope: Scope) -> str:
     if not scope.get("path_params"):
         path: str = scope["path"]
         return path  # nothing in it can vary
-    paths = (route.path for route in scope["app"].routes if route.endpoint is endpoint)
+    routes = scope["app"].routes
+    paths = (route.path for route in routes if getattr(route, "endpoint", None) is endpoint)
     return next((path for path in paths if "{" in path), NO_ROUTE)

@@ -65,6 +65,7 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
         model=_model_info(config.source, built),
         config=config.server,
         engine_health=built.loop.health,
+        engine_metrics=built.loop.metrics,
         generation_config=_generation_config(config.source, built.folder),
     )
 

@@ -23,6 +23,7 @@ ENV_PREFIX = "JAXSERVE_"
 
 Count = Annotated[int, Gt(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
+MetricsFamily = Literal["tgi", "vllm", "jaxserve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ class ServerConfig:
     """Largest request body, in bytes."""
     cors_allow_origin: tuple[str, ...] = ()
     """Origins that browsers may call from; * is any."""
+    metrics_family: tuple[MetricsFamily, ...] = ()
+    """In whose vocabulary /metrics speaks: tgi, vllm, jaxserve; none means all three."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
 
@@ -154,7 +157,7 @@ def _read_environ(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
             continue
         key = name.removeprefix(ENV_PREFIX).lower()
         _refuse_unknown([key], list(homes), f"environment variable {ENV_PREFIX}*")
-        many = key in ("served_model_name", "api_key", "cors_allow_origin")
+        many = key in ("served_model_name", "api_key", "cors_allow_origin", "metrics_family")
         found.setdefault(homes[key], {})[key] = value.split(",") if many else value
     return found
 

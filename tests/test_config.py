@@ -47,6 +47,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert config.server.api_key == ("a", "b")
 
 
+def test_a_list_in_the_environment_is_split_at_commas() -> None:
+    config = load_config(None, {"JAXSERVE_METRICS_FAMILY": "tgi,vllm"})
+    assert config.server.metrics_family == ("tgi", "vllm")
+
+
 def test_an_unset_field_has_its_default() -> None:
     assert load_config(None, {}) == ServeConfig()
 
@@ -59,6 +64,7 @@ def test_an_unset_field_has_its_default() -> None:
         ("[server]\nport = 'x'\n", "server.port = 'x'"),
         ("[server]\nport = 70000\n", "server.port = 70000"),
         ("[engine]\npage_size = 0\n", "engine.page_size = 0"),
+        ("[server]\nmetrics_family = ['x']\n", "server.metrics_family.0 = 'x'"),
         ("[mesh]\ntensor_parallel = -1\n", "mesh.tensor_parallel = -1"),
         ("[source]\ndtype = 'int3'\n", "source.dtype = 'int3'"),
         ("server = 3\n", "must be a table"),

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from jaxserve.config import ServerConfig
-from jaxserve.engine.metrics import EngineHealth
+from jaxserve.engine.metrics import EngineHealth, EngineMetrics
 from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
 from jaxserve.server import request_id
@@ -25,6 +25,10 @@ from jaxserve.server.auth import BearerAuth
 from jaxserve.server.bodies import JSONBody, PayloadLimit
 from jaxserve.server.errors import CatchUnexpected, answer_error
 from jaxserve.server.ignored import HEADER as IGNORED_HEADER
+from jaxserve.server.metrics.exposition import CONTENT_TYPE
+from jaxserve.server.metrics.http import MeasureHTTP
+from jaxserve.server.metrics.measures import ServerMeasures
+from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.openai_chat import chat_completions
 from jaxserve.server.openai_completions import completions
@@ -38,6 +42,7 @@ def create_app(
     model: ModelInfo,
     config: ServerConfig,
     engine_health: Callable[[], EngineHealth],
+    engine_metrics: Callable[[], EngineMetrics],
     generation_config: Mapping[str, Any],
 ) -> Starlette:
     """The ASGI app; its start-up starts the generator on the event loop that serves.
@@ -45,16 +50,18 @@ def create_app(
     `generation_config` sets the defaults of sampling params; empty means the API's own. Setting
     `app.state.server.draining` makes it refuse new work and report itself not healthy.
     """
+    measures = ServerMeasures()
     app = Starlette(
         routes=[
             Route("/", root),
             Route("/health", health),
+            Route("/metrics", metrics),
             Route("/v1/models", list_models),
             Route("/v1/models/{name:path}", show_model),
             Route("/v1/chat/completions", chat_completions, methods=["POST"]),
             Route("/v1/completions", completions, methods=["POST"]),
         ],
-        middleware=_middleware(config),
+        middleware=_middleware(config, measures),
         exception_handlers={
             HTTPException: answer_error,
             JaxserveError: answer_error,
@@ -69,6 +76,13 @@ def create_app(
         model=model,
         defaults=sampling_defaults(generation_config),
         engine_health=engine_health,
+        measures=measures,
+        metrics_page=MetricsPage(
+            config.metrics_family,
+            model_name=model.names[0],
+            engine_metrics=engine_metrics,
+            server=measures,
+        ),
     )
     return app
 
@@ -87,6 +101,12 @@ async def health(request: Request) -> Response:
     return JSONBody({"error": problem, "error_type": "healthcheck"}, status_code=503)
 
 
+async def metrics(request: Request) -> Response:
+    state = state_of(request)
+    text = state.metrics_page.text(draining=state.draining)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+
 async def list_models(request: Request) -> Response:
     return JSONBody(state_of(request).model.cards())
 
@@ -102,9 +122,9 @@ async def unknown_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404, f"there is no {scope['method']} {scope['path'][:200]} here")
 
 
-def _middleware(config: ServerConfig) -> list[Middleware]:
-    """Outermost first: every answer has a request id, and browsers may read every answer."""
-    stack = [Middleware(request_id.RequestId)]
+def _middleware(config: ServerConfig, measures: ServerMeasures) -> list[Middleware]:
+    """Outermost first: every answer is counted, has a request id, and browsers may read it."""
+    stack = [Middleware(MeasureHTTP, measures=measures), Middleware(request_id.RequestId)]
     if config.cors_allow_origin:
         stack.append(_cors(config))
     stack.append(Middleware(CatchUnexpected))

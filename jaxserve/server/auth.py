@@ -1,4 +1,4 @@
-"""May this client come in? Checks bearer keys; everything but the probes is guarded."""
+"""May this client come in? Checks bearer keys; everything but probes and metrics is guarded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/", "/health"})
+OPEN_PATHS = frozenset({"/", "/health", "/metrics"})
 
 
 class BearerAuth:
     """Refuses requests that carry none of the keys with 401.
 
-    The scheme's case does not matter, the key's does. Probes (GET and HEAD of `/` and `/health`)
-    and CORS preflights pass.
+    The scheme's case does not matter, the key's does. Probes and scrapes (GET and HEAD of `/`,
+    `/health` and `/metrics`) and CORS preflights pass.
     """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -46,16 +47,19 @@ class Dialect(Generic[Body]):
 async def serve(request: Request, dialect: Dialect[Body]) -> Response:
     """Answer a generation request, whole or as events."""
     state = state_of(request)
-    raw = await state.take_in(request)
-    body = dialect.parse(raw)
     request_id = request_id_of(request.scope)
-    frame = Frame(
-        id=dialect.id_prefix + (body.request_id or request_id),
-        object=dialect.chunk_object if body.stream else dialect.object,
-        model=state.model.resolve(body.model),
-        fingerprint=state.model.fingerprint,
-    )
-    answer = await unless_gone(request.receive, dialect.start(state, body, frame))
+    with state.measures.refusals():
+        raw = await state.take_in(request)
+        began_s = time.monotonic()
+        body = dialect.parse(raw)
+        frame = Frame(
+            id=dialect.id_prefix + (body.request_id or request_id),
+            object=dialect.chunk_object if body.stream else dialect.object,
+            model=state.model.resolve(body.model),
+            fingerprint=state.model.fingerprint,
+        )
+        answer = await unless_gone(request.receive, dialect.start(state, body, frame))
+    state.measures.accept(num_samples=body.n, validation_s=time.monotonic() - began_s)
     headers = ignored_header(raw, body)
     logger.debug("request %s ignores %s", request_id, headers or "nothing")
     if body.stream:

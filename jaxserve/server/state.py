@@ -1,6 +1,6 @@
 """What do the routes of one app share? The generator, the model's names, and whether it can serve.
 
-Made once per app and reached through the request; the only thing that changes is `draining`.
+Made once per app and reached through the request; what changes is `draining` and what is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from jaxserve.engine.metrics import EngineHealth
 from jaxserve.generate import TextGenerator
 from jaxserve.server.bodies import read_object
 from jaxserve.server.errors import Draining
+from jaxserve.server.metrics.measures import ServerMeasures
+from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.sampling import SamplingDefaults
 
@@ -29,6 +31,8 @@ class ServerState:
     model: ModelInfo
     defaults: SamplingDefaults
     engine_health: Callable[[], EngineHealth]
+    measures: ServerMeasures
+    metrics_page: MetricsPage
     draining: bool = False
 
     def problem(self) -> str | None:

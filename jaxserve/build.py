@@ -65,6 +65,7 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
         model=_model_info(config.source, built),
         config=config.server,
         engine_health=built.loop.health,
+        engine_metrics=built.loop.metrics,
         generation_config=_generation_config(config.source, built.folder),
     )
 
@@ -81,7 +82,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     _say(log, f"jaxserve {__version__} on {_describe(mesh)}, loading {folder}")
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
         tokenizer_loading = pool.submit(load_tokenizer, folder)
-        model = load_model(folder, dtype=dtype, mesh=mesh, progress=True)
+        model = load_model(folder, dtype=dtype, mesh=mesh, progress=log.isatty())
         tokenizer = tokenizer_loading.result()
     around = _surroundings(model.config, mesh, dtype)
     sizes, reasons = choose_sizes(config.engine, around)
@@ -166,7 +167,10 @@ def _scheduler(config: EngineConfig, sizes: EngineSizes, limits: EngineLimits) -
 
 def _warm_up(runner: Runner, log: TextIO) -> None:
     started = time.perf_counter()
-    with tqdm(total=runner.num_programs, desc="compiling", unit="program", file=log) as bar:
+    bar = tqdm(  # disable=None: no bar where nobody watches
+        total=runner.num_programs, desc="compiling", unit="program", file=log, disable=None
+    )
+    with bar:
         runner.warm_up(
             threads=os.cpu_count() or 1,
             on_compiled=lambda name, _seconds: _advance(bar, name),

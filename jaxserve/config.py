@@ -31,6 +31,7 @@ PLATFORM_VARIABLES = {
 Count = Annotated[int, Gt(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Route = Annotated[str, pydantic.Field(pattern=r"^(/[^{}\s]*)?$")]
+MetricsFamily = Literal["tgi", "vllm", "jaxserve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ class ServerConfig:
     """One more path that answers as /health does. Vertex AI names it in AIP_HEALTH_ROUTE."""
     predict_route: Route = ""
     """One more path that answers as /vertex does. Vertex AI names it in AIP_PREDICT_ROUTE."""
+    metrics_family: tuple[MetricsFamily, ...] = ()
+    """In whose vocabulary /metrics speaks: tgi, vllm, jaxserve; none means all three."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
 
@@ -169,7 +172,7 @@ def _read_environ(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
             continue
         key = name.removeprefix(ENV_PREFIX).lower()
         _refuse_unknown([key], list(homes), f"environment variable {ENV_PREFIX}*")
-        many = key in ("served_model_name", "api_key", "cors_allow_origin")
+        many = key in ("served_model_name", "api_key", "cors_allow_origin", "metrics_family")
         found.setdefault(homes[key], {})[key] = value.split(",") if many else value
     return found
 

@@ -52,14 +52,15 @@ class Engine(Protocol):
 
     `submit` and `abort` may be called from any thread and return at once. `submit` raises
     RequestError for what can never be served, EngineBusy and EngineFailed. Deltas go to
-    `deliver`, called on the engine's thread with all deltas of a step together.
+    `deliver`, called on the engine's thread with all deltas of a step together. `reason` is what
+    the request counts as.
     """
 
     limits: EngineLimits
 
     def start(self, deliver: Callable[[Sequence[TokenDelta]], None]) -> None: ...
     def submit(self, request: Request) -> None: ...
-    def abort(self, request_id: str) -> None: ...
+    def abort(self, request_id: str, reason: FinishReason = FinishReason.ABORT) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,10 +283,10 @@ class TextStream:
                 piece = self._output.add(delta)
                 self._put(piece)
                 if piece.finish_reason and not delta.finish_reason:  # at a stop string
-                    self._engine.abort(self._request_id)
+                    self._engine.abort(self._request_id, piece.finish_reason)
         except Exception as error:  # the other sequences of this step must get their deltas
             logger.exception("cannot make text of the output of request %s", self._request_id)
-            self._engine.abort(self._request_id)
+            self._engine.abort(self._request_id, FinishReason.ERROR)
             self._fail(f"cannot make text of the output: {type(error).__name__}")
 
     def _put(self, delta: TextDelta) -> None:

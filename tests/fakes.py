@@ -54,6 +54,7 @@ class FakeRunner:
         self.gate = threading.Event()
         self.gate.set()
         self.steps: list[Step] = []
+        self.num_compiled_after_ready = 0
         self._queue: deque[tuple[Step, list[_Launch]]] = deque()
         self._kv: dict[tuple[int, int], History] = {}
         self._slot_owner: dict[int, Request] = {}

@@ -54,6 +54,11 @@ def test_vertex_says_port_and_paths_unless_we_are_told_otherwise() -> None:
     assert load_config(None, {**vertex, "JAXSERVE_PORT": "9"}).server.port == 9
 
 
+def test_a_list_in_the_environment_is_split_at_commas() -> None:
+    config = load_config(None, {"JAXSERVE_METRICS_FAMILY": "tgi,vllm"})
+    assert config.server.metrics_family == ("tgi", "vllm")
+
+
 def test_an_unset_field_has_its_default() -> None:
     assert load_config(None, {}) == ServeConfig()
 
@@ -67,6 +72,7 @@ def test_an_unset_field_has_its_default() -> None:
         ("[server]\nport = 70000\n", "server.port = 70000"),
         ("[server]\nhealth_route = 'x'\n", "server.health_route = 'x'"),
         ("[engine]\npage_size = 0\n", "engine.page_size = 0"),
+        ("[server]\nmetrics_family = ['x']\n", "server.metrics_family.0 = 'x'"),
         ("[mesh]\ntensor_parallel = -1\n", "mesh.tensor_parallel = -1"),
         ("[source]\ndtype = 'int3'\n", "source.dtype = 'int3'"),
         ("server = 3\n", "must be a table"),

@@ -96,6 +96,7 @@ def test_a_stop_string_ends_the_text_and_aborts_in_the_engine() -> None:
     assert (answer.text, answer.finish_reason, answer.stop_reason) == ("one ", "stop", "two")
     assert answer.token_ids == tuple(b"one two")
     assert engine.aborted == [engine.submitted[0].id]
+    assert engine.counted_as == [FinishReason.STOP]
 
 
 def test_a_stop_string_in_the_last_delta_needs_no_abort() -> None:
@@ -386,3 +387,26 @@ def test_random_cancels_leave_nothing_running_and_spare_the_others() -> None:
     assert engine.num_running == 0
     assert all(text == TEXT for text in texts[::2])
     assert all(TEXT.startswith(text) for text in texts)
+
+
+def test_a_sequence_that_no_text_can_be_made_of_counts_as_an_error() -> None:
+    class Broken(ByteTokenizer):
+        def token_bytes(self, token_id: int) -> bytes:
+            raise ZeroDivisionError
+
+    engine = ScriptedEngine(b"one two three", paused=True)
+
+    async def main() -> None:
+        generator = TextGenerator(engine, Broken())
+        generator.start()
+        stream = generator.submit(request())[0]
+        await asyncio.to_thread(engine.step)
+        with pytest.raises(EngineFailed, match="cannot make text of the output"):
+            await stream.read_all()
+        generator.close()
+
+    try:
+        asyncio.run(asyncio.wait_for(main(), 30))
+    finally:
+        engine.stop()
+    assert engine.counted_as == [FinishReason.ERROR]

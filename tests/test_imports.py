@@ -21,7 +21,7 @@ LAYERS = (
     ("jaxserve.generate",),
     ("jaxserve.text",),
     ("jaxserve.engine.loop", "jaxserve.memory"),
-    ("jaxserve.engine.scheduler", "jaxserve.engine.runner"),
+    ("jaxserve.engine.meter", "jaxserve.engine.scheduler", "jaxserve.engine.runner"),
     (
         "jaxserve.engine.admission",
         "jaxserve.engine.batch",
@@ -33,7 +33,7 @@ LAYERS = (
     ("jaxserve.engine.metrics", "jaxserve.engine.sampling", "jaxserve.engine.step"),
     ("jaxserve.models",),
     ("jaxserve.sharding",),
-    ("jaxserve.engine.request",),
+    ("jaxserve.engine.histogram", "jaxserve.engine.request"),
     ("jaxserve.config",),
     ("jaxserve.errors", "jaxserve.shipped", "jaxserve.version"),
 )

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-from jaxserve.engine.metrics import EngineHealth
+from jaxserve.engine.meter import Meter
+from jaxserve.engine.metrics import (
+    EngineHealth,
+    EngineMetrics,
+    EngineStats,
+    EngineTotals,
+    FixedSizes,
+)
 from jaxserve.engine.request import (
     EngineLimits,
     FinishReason,
@@ -120,6 +127,7 @@ class ScriptedEngine:
     num_cached_tokens: int = 0
     submitted: list[Request] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    counted_as: list[FinishReason] = field(default_factory=list)  # the aborted ones
     num_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -156,9 +164,10 @@ class ScriptedEngine:
             self._runs[request.id] = run
             self._changed.notify_all()
 
-    def abort(self, request_id: str) -> None:
+    def abort(self, request_id: str, reason: FinishReason = FinishReason.ABORT) -> None:
         with self._changed:
             self.aborted.append(request_id)
+            self.counted_as.append(reason)
             self._runs.pop(request_id, None)
             self._changed.notify_all()
 
@@ -171,6 +180,35 @@ class ScriptedEngine:
 
     def health(self) -> EngineHealth:
         return EngineHealth(alive=self._thread.is_alive(), failure=None, stalled_s=0.0)
+
+    def metrics(self) -> EngineMetrics:
+        """Those of an engine that nobody has used."""
+        meter = Meter(max_model_len=self.limits.max_model_len, max_step_tokens=64)
+        return EngineMetrics(
+            sizes=FixedSizes(
+                max_model_len=self.limits.max_model_len,
+                max_batch_size=8,
+                max_step_tokens=64,
+                page_size=16,
+                num_pages=256,
+                prefix_cache=True,
+            ),
+            stats=EngineStats(
+                running=0,
+                waiting=0,
+                used_pages=0,
+                cached_pages=0,
+                total_pages=256,
+                totals=EngineTotals(),
+            ),
+            health=self.health(),
+            histograms=meter.histograms,
+            accepted=0,
+            batch_max_tokens=0,
+            failed_steps=meter.failed_steps,
+            predicted_wait_s=0.0,
+            compiled_after_ready=0,
+        )
 
     @property
     def num_running(self) -> int:

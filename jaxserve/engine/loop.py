@@ -2,7 +2,8 @@
 
 Knows no JAX and no text. The device always has its next step before the host looks at the last
 one's tokens. Other threads only touch what `_changed` guards, and it is never held while the
-device is waited for; so `submit`, `abort`, `stats`, `health` answer at once even if it hangs.
+device is waited for; so `submit`, `abort`, `stats`, `health` and `metrics` answer at once, even if
+it hangs.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from jaxserve.engine.metrics import EngineHealth, EngineStats
+from jaxserve.engine.meter import Meter
+from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Step, StepResult
-from jaxserve.errors import EngineFailed
+from jaxserve.errors import EngineBusy, EngineFailed
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,11 @@ _ABORT_GRACE_S = 10.0  # for the steps in flight, once `stop` has aborted the re
 
 class Runner(Protocol):
     """Computes steps on the device, in the order they are dispatched."""
+
+    @property
+    def num_compiled_after_ready(self) -> int:
+        """Compilations that should not have been; read from any thread."""
+        ...
 
     def dispatch(self, step: Step) -> Any:
         """Start a step and return a handle without waiting for it.
@@ -39,6 +46,16 @@ class Runner(Protocol):
     def collect(self, in_flight: Any) -> StepResult:
         """Wait for the step of this handle. Handles come back in the order of dispatch."""
         ...
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A step that was dispatched and not collected yet."""
+
+    step: Step
+    handle: Any
+    planned_s: float
+    collected_s: float = 0.0
 
 
 class EngineLoop:
@@ -55,12 +72,17 @@ class EngineLoop:
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._changed = threading.Condition()
         self._submitted: list[Request] = []
-        self._aborted: list[str] = []
+        self._aborted: list[tuple[str, FinishReason]] = []
         self._unfinished: set[str] = set()  # submitted, and no last delta yet
         self._failure: str | None = None
         self._stopping = False
         self._stats = scheduler.stats()
+        self._meter = Meter(
+            max_model_len=scheduler.sizes.max_model_len,
+            max_step_tokens=scheduler.sizes.max_step_tokens,
+        )
         self._progressed_at_s = self._clock()
+        self._device_free_s = 0.0  # when it had run every step that was collected
 
     def start(self, deliver: Callable[[Sequence[TokenDelta]], None]) -> None:
         """Start the thread. `deliver` is called on it with all deltas of a step together."""
@@ -78,30 +100,47 @@ class EngineLoop:
                 raise EngineFailed("the engine has failed; its log says why; restart the server")
             if self._stopping:
                 raise EngineFailed("the engine is shutting down; try another server, or later")
-            self._admission.check_room(request.id, self._unfinished)
+            self._check_room(request.id)
+            now_s = self._clock()
             if not self._unfinished:
-                self._progressed_at_s = self._clock()
+                self._progressed_at_s = now_s
+            self._meter.accept(request, now_s)
             self._unfinished.add(request.id)
             self._submitted.append(request)
             self._changed.notify()
 
-    def abort(self, request_id: str) -> None:
+    def abort(self, request_id: str, reason: FinishReason = FinishReason.ABORT) -> None:
         """End a request within one step. One that is unknown or has ended is left alone."""
         with self._changed:
             if request_id in self._unfinished:
-                self._aborted.append(request_id)
+                self._aborted.append((request_id, reason))
                 self._changed.notify()
 
     def stats(self) -> EngineStats:
-        """The engine after its last step, with what has been submitted since."""
+        """The engine after its last step, with what has been submitted since as waiting."""
         with self._changed:
-            return replace(self._stats, waiting=self._stats.waiting + len(self._submitted))
+            return replace(self._stats, waiting=len(self._unfinished) - self._stats.running)
 
     def health(self) -> EngineHealth:
         with self._changed:
             waited_s = self._clock() - self._progressed_at_s if self._unfinished else 0.0
             alive = self._thread.is_alive() and self._failure is None
             return EngineHealth(alive=alive, failure=self._failure, stalled_s=waited_s)
+
+    def metrics(self) -> EngineMetrics:
+        """Everything measured, in the caller's own copy; its counts agree with each other."""
+        with self._changed:
+            return EngineMetrics(
+                sizes=self._scheduler.sizes,
+                stats=self.stats(),
+                health=self.health(),
+                histograms=self._meter.histograms.copy(),
+                accepted=self._meter.num_accepted,
+                batch_max_tokens=self._meter.batch_max_tokens,
+                failed_steps=dict(self._meter.failed_steps),
+                predicted_wait_s=self._predicted_wait_s(),
+                compiled_after_ready=self._runner.num_compiled_after_ready,
+            )
 
     def stop(self, timeout_s: float) -> bool:
         """Refuse new requests, let the others finish for `timeout_s`, then abort what is left.
@@ -115,7 +154,7 @@ class EngineLoop:
             return True  # it was never started
         self._thread.join(timeout_s)
         with self._changed:
-            self._aborted.extend(self._unfinished)
+            self._aborted.extend((i, FinishReason.ABORT) for i in self._unfinished)
             self._changed.notify()
         self._thread.join(_ABORT_GRACE_S)
         return not self._thread.is_alive()
@@ -128,17 +167,23 @@ class EngineLoop:
             self._fail(f"{type(error).__name__}: {error}")
 
     def _serve(self) -> None:
-        flying: tuple[Step, Any] | None = None
+        flying: _Flight | None = None
         while self._wait_for_work(flying is not None):
             deltas = self._take_in()
-            step = self._scheduler.schedule()
-            before, flying = flying, None
-            if step is not None:
-                flying = step, self._runner.dispatch(step)
+            before, flying = flying, self._launch()
             if before is not None:
-                deltas += self._scheduler.commit(before[0], self._runner.collect(before[1]))
+                result = self._runner.collect(before.handle)
+                before.collected_s = self._clock()
+                deltas += self._scheduler.commit(before.step, result)
             assert flying or before or not self._scheduler.num_unfinished, "no request can run"
-            self._hand_out(deltas, progressed=before is not None)
+            self._hand_out(deltas, landed=before, flying=flying)
+
+    def _launch(self) -> _Flight | None:
+        step = self._scheduler.schedule()
+        if step is None:
+            return None
+        planned_s = self._clock()
+        return _Flight(step, self._runner.dispatch(step), planned_s)
 
     def _wait_for_work(self, is_flying: bool) -> bool:
         """Wait until there is something to do; False when all is done and it shall stop."""
@@ -153,31 +198,63 @@ class EngineLoop:
             aborted, self._aborted = self._aborted, []
         for request in submitted:
             self._scheduler.add(request)
-        ended = (self._scheduler.abort(request_id) for request_id in aborted)
+        ended = (self._scheduler.abort(request_id, reason) for request_id, reason in aborted)
         return [delta for delta in ended if delta is not None]
 
-    def _hand_out(self, deltas: list[TokenDelta], *, progressed: bool) -> None:
-        stats = self._scheduler.stats()
+    def _hand_out(
+        self, deltas: list[TokenDelta], *, landed: _Flight | None, flying: _Flight | None
+    ) -> None:
+        stats, now_s = self._scheduler.stats(), self._clock()
         with self._changed:
             self._stats = stats
-            if progressed:
-                self._progressed_at_s = self._clock()
+            if landed is not None:
+                self._progressed_at_s = now_s
+                self._measure(landed, now_s)
+            if flying is not None:
+                self._meter.plan(flying.step, flying.planned_s)
+            else:
+                self._meter.rest()
+            self._meter.deliver(deltas, now_s)
             self._unfinished -= {d.request_id for d in deltas if d.finish_reason is not None}
         if deltas:
             self._deliver(deltas)
 
+    def _measure(self, landed: _Flight, committed_s: float) -> None:
+        # The device runs steps in order, so this one began when the one before it had ended.
+        began_s = max(landed.planned_s, self._device_free_s)
+        self._device_free_s = landed.collected_s
+        self._meter.end_step(
+            landed.step,
+            step_s=landed.collected_s - began_s,
+            commit_s=committed_s - landed.collected_s,
+        )
+
+    def _check_room(self, request_id: str) -> None:
+        try:
+            self._admission.check_room(request_id, self._unfinished)
+        except EngineBusy as busy:
+            busy.retry_after_s = self._predicted_wait_s()
+            raise
+
+    def _predicted_wait_s(self) -> float:
+        num_waiting = len(self._unfinished) - self._admission.max_batch_size
+        return self._meter.predicted_wait_s(max(0, num_waiting), self._clock())
+
     def _fail(self, failure: str) -> None:
+        error = "the engine failed while this request was running or waiting; it is lost"
+        reason = FinishReason.ERROR
         with self._changed:
             self._failure = failure
-            lost = sorted(self._unfinished)
+            lost = [
+                TokenDelta(request_id=i, finish_reason=reason, error=error)
+                for i in sorted(self._unfinished)
+            ]
+            self._meter.fail()
+            self._meter.deliver(lost, self._clock())
             self._unfinished.clear()
             self._submitted.clear()
             totals = self._stats.totals.copy()
-            totals.finished[FinishReason.ERROR] += len(lost)
+            totals.finished[reason] += len(lost)
             self._stats = replace(self._stats, running=0, waiting=0, used_pages=0, totals=totals)
-        error = "the engine failed while this request was running or waiting; it is lost"
-        reason = FinishReason.ERROR
         if lost:
-            self._deliver(
-                [TokenDelta(request_id=i, finish_reason=reason, error=error) for i in lost]
-            )
+            self._deliver(lost)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from jaxserve.engine.admission import Admission
-from jaxserve.engine.metrics import EngineStats, EngineTotals
+from jaxserve.engine.metrics import EngineStats, EngineTotals, FixedSizes
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
@@ -56,6 +56,17 @@ class Scheduler:
     def num_unfinished(self) -> int:
         return len(self._unfinished)
 
+    @property
+    def sizes(self) -> FixedSizes:
+        return FixedSizes(
+            max_model_len=self.admission.limits.max_model_len,
+            max_batch_size=self.admission.max_batch_size,
+            max_step_tokens=self._token_budget,
+            page_size=self._pool.page_size,
+            num_pages=self._pool.num_pages,
+            prefix_cache=self._pool.prefix_cache,
+        )
+
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestError for what can never be served, and EngineBusy."""
         self.admission.check(request)
@@ -63,12 +74,14 @@ class Scheduler:
         self._unfinished[request.id] = request
         self._waiting.append(request)
 
-    def abort(self, request_id: str) -> TokenDelta | None:
+    def abort(
+        self, request_id: str, reason: FinishReason = FinishReason.ABORT
+    ) -> TokenDelta | None:
         """End a request and free its pages at once; None when it is unknown or has ended."""
         request = self._unfinished.get(request_id)
         if request is None:
             return None
-        self._end(request, FinishReason.ABORT)
+        self._end(request, reason)
         return _last_delta(request)
 
     def schedule(self) -> Step | None:
@@ -188,6 +201,7 @@ class Scheduler:
             # What its pages hold may be as broken as the logits; nobody must find it again, not
             # even in pages that it had before it was preempted.
             self._pool.forget(request.page_hashes)
+            self._totals.not_finite += 1
             self._end(request, FinishReason.ERROR)
             return _last_delta(request, error=_NOT_FINITE.format(len(request.output_ids)))
         request.output_ids.append(sampled.token_id)

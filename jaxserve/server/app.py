@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from jaxserve.config import ServerConfig
-from jaxserve.engine.metrics import EngineHealth
+from jaxserve.engine.metrics import EngineHealth, EngineMetrics
 from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
 from jaxserve.server import request_id
@@ -26,6 +26,9 @@ from jaxserve.server.bodies import PayloadLimit
 from jaxserve.server.error_styles import StyleByPath
 from jaxserve.server.errors import CatchUnexpected, answer_error
 from jaxserve.server.ignored import HEADER as IGNORED_HEADER
+from jaxserve.server.metrics.http import MeasureHTTP
+from jaxserve.server.metrics.measures import ServerMeasures
+from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.routes import Row, rows_for
 from jaxserve.server.sampling import sampling_defaults
@@ -38,6 +41,7 @@ def create_app(
     model: ModelInfo,
     config: ServerConfig,
     engine_health: Callable[[], EngineHealth],
+    engine_metrics: Callable[[], EngineMetrics],
     generation_config: Mapping[str, Any],
 ) -> Starlette:
     """The ASGI app; its start-up starts the generator on the event loop that serves.
@@ -46,9 +50,10 @@ def create_app(
     `app.state.server.draining` makes it refuse new work and report itself not healthy.
     """
     rows = rows_for(config)
+    measures = ServerMeasures()
     app = Starlette(
         routes=[Route(row.path, row.endpoint, methods=row.methods) for row in rows],
-        middleware=_middleware(config, rows),
+        middleware=_middleware(config, rows, measures),
         exception_handlers={
             HTTPException: answer_error,
             JaxserveError: answer_error,
@@ -63,6 +68,13 @@ def create_app(
         model=model,
         defaults=sampling_defaults(generation_config),
         engine_health=engine_health,
+        measures=measures,
+        metrics_page=MetricsPage(
+            config.metrics_family,
+            model_name=model.names[0],
+            engine_metrics=engine_metrics,
+            server=measures,
+        ),
     )
     return app
 
@@ -73,9 +85,11 @@ async def unknown_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404, f"there is no {scope['method']} {scope['path'][:200]} here")
 
 
-def _middleware(config: ServerConfig, rows: Sequence[Row]) -> list[Middleware]:
-    """Outermost first: every answer has a request id, and browsers may read every answer."""
-    stack = [Middleware(request_id.RequestId)]
+def _middleware(
+    config: ServerConfig, rows: Sequence[Row], measures: ServerMeasures
+) -> list[Middleware]:
+    """Outermost first: every answer is counted, has a request id, and browsers may read it."""
+    stack = [Middleware(MeasureHTTP, measures=measures), Middleware(request_id.RequestId)]
     if config.cors_allow_origin:
         stack.append(_cors(config))
     stack.append(Middleware(StyleByPath, styles={row.path: row.style for row in rows}))

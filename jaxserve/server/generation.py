@@ -41,7 +41,7 @@ class Generation:
 
     def __init__(self, streams: Sequence[TextStream], requests: Sequence[TextRequest]) -> None:
         self._streams = streams
-        self._num_samples = requests[0].n
+        self.num_samples = requests[0].n
         self._cached = [0] * len(requests)
         self.usage = Usage(sum(len(request.prompt_ids) for request in requests))
 
@@ -71,7 +71,7 @@ class Generation:
 
     def _count(self, index: int, delta: TextDelta) -> None:
         self.usage.completion_tokens += len(delta.token_ids)
-        prompt, sample = divmod(index, self._num_samples)
+        prompt, sample = divmod(index, self.num_samples)
         if sample == 0:  # the others find the first one's pages
             self._cached[prompt] = max(self._cached[prompt], delta.num_cached_tokens)
             self.usage.cached_tokens = sum(self._cached)

@@ -1,4 +1,4 @@
-"""Is the server there, can it serve, which version is it, and which models are behind it?"""
+"""Is the server there, can it serve, what has it measured, and which models are behind it?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from jaxserve.server.bodies import JSONBody
+from jaxserve.server.metrics.exposition import CONTENT_TYPE
 from jaxserve.server.state import state_of
 from jaxserve.version import __version__
 
@@ -22,6 +23,12 @@ async def health(request: Request) -> Response:
     if problem is None:
         return JSONBody({"status": "ok"})
     return JSONBody({"error": problem, "error_type": "healthcheck"}, status_code=503)
+
+
+async def metrics(request: Request) -> Response:
+    state = state_of(request)
+    text = state.metrics_page.text(draining=state.draining)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 async def version(request: Request) -> Response:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-from starlette.requests import Request
-from starlette.responses import Response
 
 from jaxserve.config import ServerConfig
 from jaxserve.server import ollama, ollama_models, probes, tgi, tokenize, vertex
 from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI, ErrorStyle
 from jaxserve.server.openai_chat import chat_completions
 from jaxserve.server.openai_completions import completions
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+from jaxserve.server.serving import Endpoint, measured
 
 GET = ("GET",)  # answers HEAD too
 POST = ("POST",)
@@ -34,26 +29,27 @@ class Row:
 ROWS = (
     Row("/", probes.root, GET, TGI, open=True),
     Row("/health", probes.health, GET, OPENAI, open=True),
-    Row("/", tgi.generate_either, POST, TGI),
-    Row("/generate", tgi.generate, POST, TGI),
-    Row("/generate_stream", tgi.generate_stream, POST, TGI),
-    Row("/invocations", tgi.invocations, POST, TGI),
+    Row("/", measured(tgi.generate_either), POST, TGI),
+    Row("/generate", measured(tgi.generate), POST, TGI),
+    Row("/generate_stream", measured(tgi.generate_stream), POST, TGI),
+    Row("/invocations", measured(tgi.invocations), POST, TGI),
     Row("/tokenize", tokenize.tokenize, POST, TGI),
     Row("/chat_tokenize", tokenize.chat_tokenize, POST, TGI),
     Row("/detokenize", tokenize.detokenize, POST, OPENAI),
-    Row("/vertex", vertex.predict, POST, TGI),
+    Row("/vertex", measured(vertex.predict), POST, TGI),
     Row("/info", tgi.info, GET, TGI, open=True),
     Row("/ping", probes.health, GET + POST, TGI, open=True),
+    Row("/metrics", probes.metrics, GET, OPENAI, open=True),
     Row("/v1/models", probes.list_models, GET, OPENAI),
     Row("/v1/models/{name:path}", probes.show_model, GET, OPENAI),
-    Row("/v1/chat/completions", chat_completions, POST, OPENAI),
-    Row("/v1/completions", completions, POST, OPENAI),
+    Row("/v1/chat/completions", measured(chat_completions), POST, OPENAI),
+    Row("/v1/completions", measured(completions), POST, OPENAI),
     Row("/api/version", probes.version, GET, OLLAMA, open=True),
     Row("/api/tags", ollama_models.tags, GET, OLLAMA),
     Row("/api/ps", ollama_models.running, GET, OLLAMA),
     Row("/api/show", ollama_models.show, POST, OLLAMA),
-    Row("/api/generate", ollama.generate, POST, OLLAMA),
-    Row("/api/chat", ollama.chat, POST, OLLAMA),
+    Row("/api/generate", measured(ollama.generate), POST, OLLAMA),
+    Row("/api/chat", measured(ollama.chat), POST, OLLAMA),
     Row("/api/embed", ollama_models.no_embeddings, POST, OLLAMA),
     Row("/api/embeddings", ollama_models.no_embeddings, POST, OLLAMA),
     Row("/api/pull", ollama_models.no_store, POST, OLLAMA),
@@ -72,5 +68,5 @@ def rows_for(config: ServerConfig) -> tuple[Row, ...]:
     if config.health_route:
         chosen.append(Row(config.health_route, probes.health, GET, TGI, open=True))
     if config.predict_route:
-        chosen.append(Row(config.predict_route, vertex.predict, POST, TGI))
+        chosen.append(Row(config.predict_route, measured(vertex.predict), POST, TGI))
     return (*chosen, *ROWS)

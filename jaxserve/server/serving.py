@@ -7,8 +7,10 @@ the first byte of the answer, and a client that leaves ends its sequences at any
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -25,11 +27,12 @@ from jaxserve.server.request_id import request_id_of
 from jaxserve.server.sampling import sampling_params
 from jaxserve.server.schema import GenerationBody
 from jaxserve.server.sse import OPENAI_EVENTS, EventStream, Framing
-from jaxserve.server.state import ServerState, state_of
+from jaxserve.server.state import BEGAN_S, ServerState, state_of
 
 logger = logging.getLogger(__name__)
 
 Body = TypeVar("Body", bound=GenerationBody)
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,22 @@ class Dialect(Generic[Body]):
     chunk_object: str
     parse: Callable[[dict[str, Any]], Body]
     start: Callable[[ServerState, Body, Frame], Coroutine[Any, Any, Answer]]
+
+
+def measured(endpoint: Endpoint) -> Endpoint:
+    """The endpoint; what it raises before the engine has the request is counted as a refusal."""
+
+    @functools.wraps(endpoint)
+    async def counting(request: Request) -> Response:
+        request.scope[BEGAN_S] = time.monotonic()
+        try:
+            return await endpoint(request)
+        except Exception as error:
+            if BEGAN_S in request.scope:  # `respond` takes it away
+                state_of(request).measures.refuse(error)
+            raise
+
+    return counting
 
 
 async def serve(request: Request, dialect: Dialect[Body]) -> Response:
@@ -77,6 +96,10 @@ async def respond(
     state = state_of(request)
     answer = await unless_gone(request.receive, starting)
     state.in_flight.add(answer.generation)
+    state.measures.accept(
+        num_samples=answer.generation.num_samples,
+        validation_s=time.monotonic() - request.scope.pop(BEGAN_S),
+    )
 
     def close() -> None:
         answer.generation.cancel()

@@ -1,10 +1,12 @@
 """What do the routes of one app share? The generator, the model's names, and whether it can serve.
 
-Made once per app and reached through the request. What changes is `draining` and `in_flight`.
+Made once per app and reached through the request. What changes is `draining`, `in_flight` and what
+is measured.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +18,13 @@ from jaxserve.generate import TextGenerator
 from jaxserve.server.bodies import read_object
 from jaxserve.server.errors import Draining
 from jaxserve.server.generation import Generation
+from jaxserve.server.metrics.measures import ServerMeasures
+from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.sampling import SamplingDefaults
 
 STALL_LIMIT_S = 60.0
+BEGAN_S = "jaxserve.began_s"  # in the scope until the engine has the request
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +38,8 @@ class ServerState:
     model: ModelInfo
     defaults: SamplingDefaults
     engine_health: Callable[[], EngineHealth]
+    measures: ServerMeasures
+    metrics_page: MetricsPage
     draining: bool = False
     in_flight: set[Generation] = field(default_factory=set)
 
@@ -51,7 +58,9 @@ class ServerState:
         """The body of a request for new work; raises Draining when none is taken."""
         if self.draining:
             raise Draining("the server is shutting down and takes no new requests; try another")
-        return await read_object(request)
+        raw = await read_object(request)
+        request.scope[BEGAN_S] = time.monotonic()
+        return raw
 
     def max_tokens(
         self, num_prompt_tokens: int, asked: int | None, *, by_api: int | None, param: str

@@ -7,6 +7,7 @@ runs code that came with a model.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,8 @@ def load_tokenizer(folder: Path) -> FolderTokenizer:
     """The tokenizer of a model folder. Raises CheckpointError."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder, so it has no tokenizer")
+    # It advises to install PyTorch, which a tokenizer does not need.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     # Imported here: it takes a second, and only serving needs it.
     from transformers import AutoTokenizer
 

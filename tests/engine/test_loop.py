@@ -323,3 +323,69 @@ def test_stats_count_what_was_just_submitted(new_client: NewClient) -> None:
     client.submit(request("a", [1]), request("b", [1]))
     assert client.loop.stats().waiting == 2
     client.start()
+
+
+def test_metrics_add_up_at_any_time(new_client: NewClient) -> None:
+    client = new_client(num_pages=24, max_batch_size=3)
+    rng = random.Random(5)
+    for index in range(200):
+        prompt = [rng.randrange(2) for _ in range(rng.randint(1, 30))]
+        client.submit(request(f"r{index}", prompt, SamplingParams(max_tokens=rng.randint(1, 12))))
+        if rng.random() < 0.2:
+            client.loop.abort(f"r{rng.randint(0, index)}", rng.choice([*FinishReason]))
+        taken = client.loop.metrics()
+        ended = sum(taken.stats.totals.finished.values())
+        assert taken.accepted == index + 1 == ended + taken.stats.running + taken.stats.waiting
+        assert taken.histograms.total_s.count == ended
+    client.wait_for_end()
+    rest = client.loop.metrics()
+    assert rest.accepted == 200 == sum(rest.stats.totals.finished.values())
+    assert (rest.stats.running, rest.stats.waiting, rest.batch_max_tokens) == (0, 0, 0)
+    assert rest.histograms.output_tokens.sum == rest.stats.totals.generation_tokens
+    assert sum(h.count for h in rest.histograms.step_s.values()) == rest.stats.totals.steps
+    assert rest.failed_steps == {"prefill": 0, "decode": 0}
+
+
+def test_an_abort_counts_as_what_it_was_for(new_client: NewClient) -> None:
+    client = new_client()
+    client.submit(endless("a"))
+    client.wait_for_token("a")
+    client.loop.abort("a", FinishReason.STOP)
+    client.wait_for_end()
+    finished = client.loop.stats().totals.finished
+    assert (finished[FinishReason.STOP], finished[FinishReason.ABORT]) == (1, 0)
+
+
+def test_the_death_of_the_device_is_in_the_metrics(new_client: NewClient) -> None:
+    taken = failed_client(new_client).loop.metrics()
+    assert taken.accepted == 3 == taken.stats.totals.finished[FinishReason.ERROR]
+    assert taken.histograms.total_s.count == 3
+    assert sum(taken.failed_steps.values()) == 1
+    assert not taken.health.alive
+
+
+def test_metrics_answer_while_the_device_hangs(new_client: NewClient) -> None:
+    client = new_client()
+    client.driver.runner.gate.clear()
+    client.submit(endless("a"))
+    assert client.loop.metrics().accepted == 1
+
+
+def test_compilations_of_the_runner_are_in_the_metrics(new_client: NewClient) -> None:
+    client = new_client()
+    client.driver.runner.num_compiled_after_ready = 2
+    assert client.loop.metrics().compiled_after_ready == 2
+
+
+def test_a_busy_engine_says_when_to_come_back(new_client: NewClient) -> None:
+    client = new_client(max_batch_size=1, engine_limits=limits(max_queued_requests=4))
+    client.submit(request("first", [1], SamplingParams(max_tokens=1)))
+    client.submit(endless("stays"))
+    client.wait_for_token("stays")
+    client.driver.runner.gate.clear()
+    client.now_s += 10.0  # one has ended in ten seconds of work
+    client.submit(*(request(f"r{index}", [1]) for index in range(4)))
+    with pytest.raises(EngineBusy) as busy:
+        client.loop.submit(request("d", [1]))
+    assert busy.value.retry_after_s == 40.0
+    assert client.loop.metrics().predicted_wait_s == 40.0

@@ -55,6 +55,7 @@ def make_app(
         model=MODEL,
         config=config or ServerConfig(),
         engine_health=health or engine.health,
+        engine_metrics=engine.metrics,
         generation_config=generation_config or {},
     )
 

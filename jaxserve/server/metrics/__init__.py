@@ -1,0 +1,1 @@
+"""What Prometheus is told: one set of measurements in the vocabularies of three servers."""

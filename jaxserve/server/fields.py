@@ -28,7 +28,7 @@ Temperature = Annotated[Float, Field(ge=0, le=2)]
 Probability = Annotated[Float, Field(ge=0, le=1)]
 TopK = Annotated[Int, Field(ge=-1)]
 Penalty = Annotated[Float, Field(ge=-2, le=2)]
-RepetitionPenalty = Annotated[Float, Field(gt=0)]
+RepetitionPenalty = Annotated[Float, Field(ge=1e-4, le=1e4)]  # what float32 logits survive
 Seed = Annotated[Int, Field(ge=-(2**63), le=2**64 - 1)]
 
 

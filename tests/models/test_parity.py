@@ -32,7 +32,8 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def compiled(name: str, saved: Saved) -> PagedRun:
     mesh = make_mesh(tensor_parallel=1)
-    model = load_model(saved(name), dtype=FLOAT32, mesh=mesh)
+    limit = VARIANTS[name].max_model_len
+    model = load_model(saved(name), dtype=FLOAT32, mesh=mesh, max_model_len=limit)
     return PagedRun(model, XlaAttention(), mesh, rows=2)
 
 

@@ -67,8 +67,8 @@ def load_model(
         config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
     abstract = nnx.eval_shape(lambda: Decoder(config, dtype=dtype))
     graphdef, state = nnx.split(abstract)
-    wanted = targets(state, family, mesh)
     stored = with_prefix(open_checkpoint(folder), family.prefix)
+    wanted = targets(state, family, mesh, stored=stored.keys())
     ignored = ignored_keys(family, config)
     refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))
     if config.tied_embeddings:

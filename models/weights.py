@@ -42,49 +42,68 @@ class Target:
     sharding: NamedSharding
 
 
-def targets(abstract: nnx.State, family: Family, mesh: Mesh) -> list[Target]:
+def targets(
+    abstract: nnx.State, family: Family, mesh: Mesh, *, stored: Collection[str]
+) -> list[Target]:
     """What to load for an abstract decoder, in the order of its leaves.
 
-    Raises ConfigError when the mesh does not divide the model.
+    `stored` are the checkpoint's keys. Raises ConfigError when the mesh does not divide the model.
     """
     params = {".".join(map(str, path)): param for path, param in nnx.to_flat_state(abstract)}
     dimensions = (zip(p.axes, p.parts, strict=True) for p in params.values())
     refuse_uneven((pair for pairs in dimensions for pair in pairs), mesh)
-    layouts = _layouts(family)
-    return [_target(path, params, layouts, mesh) for path in params]
+    rows = _rows(family)
+    return [_target(path, params, _row(path, rows, stored), mesh) for path in params]
 
 
-def _layouts(family: Family) -> dict[str, tuple[str, Layout]]:
-    """The stored module, and its layout, for each of our modules."""
-    layouts: dict[str, tuple[str, Layout]] = {}
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a family's table."""
+
+    stored: str
+    layout: Layout
+
+    def key(self, path: str) -> str:
+        """Where the parameter at `path` is stored."""
+        leaf = path.rpartition(".")[2]
+        return f"{_numbered(self.stored, path)}.{leaf}"
+
+
+def _rows(family: Family) -> dict[str, list[_Row]]:
+    """The rows that lead to each of our modules."""
+    rows: dict[str, list[_Row]] = {}
     for stored, held in family.modules.items():
-        layout = one(held) if isinstance(held, str) else held
-        layouts |= {path: (stored, layout) for path in layout.paths}
-    return layouts
+        row = _Row(stored, one(held) if isinstance(held, str) else held)
+        for path in row.layout.paths:
+            rows.setdefault(path, []).append(row)
+    return rows
 
 
-def _target(
-    path: str, params: Mapping[str, Any], layouts: Mapping[str, tuple[str, Layout]], mesh: Mesh
-) -> Target:
-    numbers = _NUMBER.findall(path)
+def _row(path: str, rows: Mapping[str, list[_Row]], stored: Collection[str]) -> _Row:
+    module = _NUMBER.sub("*", path).rpartition(".")[0]
+    assert module in rows, f"no row in the family's table for {path}"
+    return next((row for row in rows[module] if row.key(path) in stored), rows[module][0])
+
+
+def _target(path: str, params: Mapping[str, Any], row: _Row, mesh: Mesh) -> Target:
     module, _, leaf = _NUMBER.sub("*", path).rpartition(".")
-    assert module in layouts, f"no row in the family's table for {path}"
-    stored, layout = layouts[module]
-    held = [params[f"{_numbered(other, numbers)}.{leaf}"] for other in layout.paths]
+    held = [params[f"{_numbered(other, path)}.{leaf}"] for other in row.layout.paths]
     own = params[path]
+    which = row.layout.paths.index(module)
     shapes = [param.get_value().shape for param in held]
     return Target(
-        key=f"{_numbered(stored, numbers)}.{leaf}",
-        piece=piece(layout, layout.paths.index(module), shapes, [p.parts[0] for p in held]),
+        key=row.key(path),
+        piece=piece(row.layout, which, shapes, [param.parts[0] for param in held]),
         shape=own.get_value().shape,
         dtype=own.get_value().dtype,
         sharding=sharding(own.axes, own.parts, mesh),
     )
 
 
-def _numbered(pattern: str, numbers: list[str]) -> str:
-    remaining = iter(numbers)
-    return re.sub(r"\*", lambda _: next(remaining), pattern)
+def _numbered(pattern: str, path: str) -> str:
+    """`pattern` with the numbers of `path` for its stars."""
+    numbers = iter(_NUMBER.findall(path))
+    return re.sub(r"\*", lambda _: next(numbers), pattern)
 
 
 def with_prefix(stored: Mapping[str, StoredTensor], prefix: str) -> Mapping[str, StoredTensor]:
@@ -155,7 +174,7 @@ def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
 
 
 def _key(family: Family, module: str) -> str:
-    return f"{_layouts(family)[module][0]}.weight"
+    return f"{_rows(family)[module][0].stored}.weight"
 
 
 def _equal(one: StoredTensor, other: StoredTensor) -> bool:

@@ -21,10 +21,11 @@ class Family:
 
     `defaults` are what transformers takes for attributes that config.json leaves out. `modules`
     maps a module of the checkpoint to the path of one in `Decoder`, or to a layout that holds
-    several; its weight and bias follow, where the config makes them. `prefix` begins the keys of
-    all modules but the output's; a checkpoint may leave it out. `ignored_keys` are keys that
-    released checkpoints hold and nothing needs. `ignored` are config attributes without effect
-    here, with the reason, beyond those that no family needs.
+    several; its weight and bias follow, where the config makes them. Where two rows lead to the
+    same module, the one that is stored counts. `prefix` begins the keys of all modules but the
+    output's; a checkpoint may leave it out. `ignored_keys` are keys that released checkpoints hold
+    and nothing needs. `ignored` are config attributes without effect here, with the reason, beyond
+    those that no family needs.
     """
 
     read_config: Callable[[ConfigReader], DecoderConfig]

@@ -232,6 +232,22 @@ VARIANTS = {
         architecture="GPT2LMHeadModel",
         base={"vocab_size": 61, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
     ),
+    **family(
+        "FalconForCausalLM",
+        {
+            "falcon": {},
+            "falcon-sequential": {"parallel_attn": False, "multi_query": False, "bias": True},
+            "falcon-grouped": {"new_decoder_architecture": True, "num_kv_heads": 2},
+            "falcon-grouped-shared-norm": {
+                "new_decoder_architecture": True,
+                "num_kv_heads": 2,
+                "num_ln_in_parallel_attn": 1,
+            },
+        },
+        ffn_hidden_size=48,
+        num_key_value_heads=None,
+        intermediate_size=None,
+    ),
     **family("GlmForCausalLM", {"glm": {}, "glm-no-bias": {"attention_bias": False}}, head_dim=8),
     **family("Glm4ForCausalLM", {"glm4": {}}, head_dim=8),
     **family(

@@ -101,16 +101,14 @@ def _attend_decode(
     num_rows, num_heads, head_dim = q.shape
     num_kv_heads = pages.shape[2]
     q = q.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    first_visible = _first_visible(metadata.kv_lens - 1, spec.window)
-    chunks = _Chunks(pages, metadata.page_indices, first_visible)
-    first_visible = first_visible[:, None, None, None, None]
-    kv_lens = metadata.kv_lens[:, None, None, None, None]
+    last = metadata.kv_lens - 1
+    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec.window))
+    last = last[:, None, None, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, positions = chunks.read(index, metadata.kv_lens)
-        positions = positions[:, None, None]
         scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
-        visible = (positions < kv_lens) & (positions >= first_visible)
+        visible = _visible(positions[:, None, None], last, spec.window)
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(metadata.kv_lens)
@@ -118,11 +116,16 @@ def _attend_decode(
     return softmax.result().reshape(num_rows, num_heads, head_dim)
 
 
-def _first_visible(positions: jax.Array, window: int | None) -> jax.Array:
-    """The first position that a query at each of `positions` sees."""
+def _first_visible(last: jax.Array, window: int | None) -> jax.Array:
+    """The first position that a query at position `last` sees."""
+    return jnp.zeros_like(last) if window is None else jnp.maximum(last - (window - 1), 0)
+
+
+def _visible(positions: jax.Array, last: jax.Array, window: int | None) -> jax.Array:
+    """Whether a query at position `last` sees `positions`: causal, and in its window."""
     if window is None:
-        return jnp.zeros_like(positions)
-    return jnp.maximum(positions - (window - 1), 0)
+        return positions <= last
+    return (positions <= last) & (positions > last - window)
 
 
 def _attend_ragged(
@@ -168,13 +171,11 @@ def _attend_block(
     q = q.reshape(width, num_kv_heads, group, head_dim).transpose(1, 2, 0, 3)
     q = q.reshape(1, num_kv_heads, group * width, head_dim)
     at = jnp.tile(positions, group)[None, None, :, None, None]
-    first_visible = _first_visible(at, spec.window)
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, kv_positions = chunks.read(index, kv_len[None])
-        kv_positions = kv_positions[:, None, None]
         scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
-        visible = (kv_positions <= at) & (kv_positions >= first_visible)  # causal
+        visible = _visible(kv_positions[:, None, None], at, spec.window)
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(jnp.minimum(kv_len, positions[0] + width)[None])

@@ -21,6 +21,11 @@ from jaxserve.models.config import (
 from jaxserve.models.reader import ConfigReader
 
 DEFAULT_THETA = 10000.0
+IGNORED = {"max_position_embeddings": "the model's context, which is read elsewhere"}
+UNREAD_BESIDE_ALPHA = dict.fromkeys(
+    ("beta_fast", "beta_slow", "mscale", "mscale_all_dim"),
+    "for another scaling; released files of this one repeat them",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ def _read_table(
         query_growth=_read_growth(table) if kind.grows_queries else None,
     )
     _refuse_misfit(table, rope, head_dim)
-    table.refuse_rest({"max_position_embeddings": "the model's context, which is read elsewhere"})
+    table.refuse_rest({**IGNORED, **(UNREAD_BESIDE_ALPHA if kind.stretches_theta else {})})
     return rope
 
 
@@ -131,10 +136,7 @@ def _read_linear(table: ConfigReader, original: int, max_model_len: int) -> Line
 
 
 def _read_dynamic(table: ConfigReader, original: int, max_model_len: int) -> None:
-    """It sets in past `max_position_embeddings`, and no sequence here grows longer than that.
-
-    What Hunyuan's files say beside its `alpha` has no effect.
-    """
+    """It sets in past `max_position_embeddings`, and no sequence here grows longer than that."""
     table.number("factor", 1.0)
 
 

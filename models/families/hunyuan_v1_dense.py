@@ -25,6 +25,16 @@ IGNORED = {
     "pretraining_tp": "sums products in slices, as pretraining did; the result is the same",
 }
 
+ONLY = {
+    "add_classification_head": False,
+    "mlp_bias": False,
+    "norm_type": "rms",
+    "use_cla": False,
+    "use_qk_norm": True,
+    "use_rotary_pos_emb": True,
+}
+"""What released files say and transformers does not read."""
+
 QK_NORMS = {
     "model.layers.*.self_attn.query_layernorm": "layers.*.self_attn.q_norm",
     "model.layers.*.self_attn.key_layernorm": "layers.*.self_attn.k_norm",
@@ -35,7 +45,8 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     """A dense Hunyuan config.json in our words."""
     sizes = read_sizes(raw)
     attention_bias = raw.flag("attention_bias", False)
-    raw.require("use_qk_norm", True)
+    for name, only in ONLY.items():
+        raw.require(name, only)
     return DecoderConfig(
         **sizes,
         layers=equal_layers(raw, read_model_rope(raw, sizes, RopeKind(stretches_theta=True))),

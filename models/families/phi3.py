@@ -36,6 +36,15 @@ IGNORED = {
     "resid_pdrop": "only training uses it",
 }
 
+ONLY = {
+    "attention_bias": False,
+    "full_attn_mod": 1,
+    "interpolate_factor": 1,
+    "lm_head_bias": False,
+    "mlp_bias": False,
+}
+"""What released files say and transformers does not read."""
+
 FUSED_ATTENTION = {
     "model.layers.*.self_attn.qkv_proj": fused(
         "layers.*.self_attn.q_proj", "layers.*.self_attn.k_proj", "layers.*.self_attn.v_proj"
@@ -48,7 +57,8 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     """A Phi-3 config.json in our words."""
     sizes = read_sizes(raw)
     rope = read_model_rope(raw, sizes, RopeKind(fraction="partial_rotary_factor"))
-    raw.require("attention_bias", False)
+    for name, only in ONLY.items():
+        raw.require(name, only)
     return DecoderConfig(
         **sizes,
         layers=equal_layers(raw, rope, window=raw.optional_integer("sliding_window")),

@@ -33,6 +33,7 @@ DEFAULTS = {
 def read_config(raw: ConfigReader) -> DecoderConfig:
     """A Qwen2 config.json in our words."""
     sizes = read_sizes(raw)
+    raw.require("use_mrope", False)
     return DecoderConfig(
         **sizes,
         layers=read_upper_windows(raw, sizes),

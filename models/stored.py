@@ -6,7 +6,7 @@ a family's table uses. Knows shapes and slices, not what they are for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,10 @@ class Layout:
     paths: tuple[str, ...]
     by_group: bool = False
     transposed: bool = False
+
+
+Modules = Mapping[str, str | Layout]
+"""Modules of a checkpoint, and the path of ours, or the paths of several, that each holds."""
 
 
 def one(path: str) -> Layout:

@@ -12,7 +12,7 @@ from jaxserve.models.config import LayerConfig, RopeConfig
 from jaxserve.models.layers import ACTIVATIONS
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import RopeKind, read_rope
-from jaxserve.models.stored import fused
+from jaxserve.models.stored import Modules, fused
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -48,7 +48,7 @@ GATED_MLP = {"model.layers.*.mlp.gate_proj": "layers.*.mlp.gate_proj", **PLAIN_M
 
 MODULES = {**ENDS, **PRE_NORMS, **ATTENTION, **GATED_MLP}
 
-FUSED_MLP = {
+FUSED_MLP: Modules = {
     "model.layers.*.mlp.gate_up_proj": fused("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"),
     "model.layers.*.mlp.down_proj": "layers.*.mlp.down_proj",
 }

@@ -8,7 +8,7 @@ from jaxserve.models.families.family import Family
 from jaxserve.models.layers import ACTIVATIONS
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import read_rope
-from jaxserve.models.stored import fused_by_group
+from jaxserve.models.stored import Modules, fused_by_group
 
 DEFAULTS = {
     "vocab_size": 65024,
@@ -23,7 +23,7 @@ DEFAULTS = {
 
 IGNORED = {**OLDER_CODE, "hidden_dropout": "only training uses it"}
 
-MODULES = {
+MODULES: Modules = {
     "transformer.word_embeddings": "embed_tokens",
     "transformer.h.*.input_layernorm": "layers.*.input_layernorm",
     "transformer.h.*.ln_attn": "layers.*.input_layernorm",  # where there are two

@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.reader import ConfigReader
-from jaxserve.models.stored import Layout
+from jaxserve.models.stored import Modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Family:
 
     read_config: Callable[[ConfigReader], DecoderConfig]
     defaults: Mapping[str, Any]
-    modules: Mapping[str, str | Layout]
+    modules: Modules
     prefix: str = ""
     ignored_keys: frozenset[str] = frozenset()
     ignored: Mapping[str, str] = field(default_factory=dict)

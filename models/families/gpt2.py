@@ -6,7 +6,7 @@ from jaxserve.models.config import DecoderConfig, LayerConfig, NormConfig
 from jaxserve.models.families.family import Family
 from jaxserve.models.layers import ACTIVATIONS
 from jaxserve.models.reader import ConfigReader
-from jaxserve.models.stored import transposed
+from jaxserve.models.stored import Modules, transposed
 
 DEFAULTS = {
     "vocab_size": 50257,
@@ -34,7 +34,7 @@ IGNORED = {
     "task_specific_params": "defaults of other tools",
 }
 
-MODULES = {
+MODULES: Modules = {
     "transformer.wte": "embed_tokens",
     "transformer.wpe": "embed_positions",
     "transformer.h.*.ln_1": "layers.*.input_layernorm",

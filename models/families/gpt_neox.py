@@ -7,7 +7,7 @@ from jaxserve.models.families.common import equal_layers, read_model_rope, read_
 from jaxserve.models.families.family import Family
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import RopeKind
-from jaxserve.models.stored import fused_by_group
+from jaxserve.models.stored import Modules, fused_by_group
 
 DEFAULTS = {
     "vocab_size": 50432,
@@ -31,7 +31,7 @@ BUFFERS = frozenset(
     f"gpt_neox.layers.*.attention.{name}" for name in ("bias", "masked_bias", "rotary_emb.inv_freq")
 )
 
-MODULES = {
+MODULES: Modules = {
     "gpt_neox.embed_in": "embed_tokens",
     "gpt_neox.layers.*.input_layernorm": "layers.*.input_layernorm",
     "gpt_neox.layers.*.attention.query_key_value": fused_by_group(

@@ -15,7 +15,7 @@ from jaxserve.models.families.common import (
 from jaxserve.models.families.family import Family
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import RopeKind
-from jaxserve.models.stored import fused
+from jaxserve.models.stored import Modules, fused
 
 DEFAULTS = {
     "vocab_size": 32064,
@@ -45,7 +45,7 @@ ONLY = {
 }
 """What released files say and transformers does not read."""
 
-FUSED_ATTENTION = {
+FUSED_ATTENTION: Modules = {
     "model.layers.*.self_attn.qkv_proj": fused(
         "layers.*.self_attn.q_proj", "layers.*.self_attn.k_proj", "layers.*.self_attn.v_proj"
     ),

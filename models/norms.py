@@ -5,6 +5,8 @@ In float32 whatever the input is. Knows nothing of what is normalised: hidden st
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -27,7 +29,7 @@ class Norm(nnx.Module):
         dtype: jnp.dtype,
         parts: tuple[int, ...] | None = None,
     ):
-        def vector(wanted: bool) -> nnx.Param | None:
+        def vector(wanted: bool) -> Any:
             return param(shape, axes, dtype=dtype, parts=parts) if wanted else None
 
         self.config = config

@@ -82,7 +82,13 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     _say(log, f"jaxserve {__version__} on {_describe(mesh)}, loading {folder}")
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
         tokenizer_loading = pool.submit(load_tokenizer, folder)
-        model = load_model(folder, dtype=dtype, mesh=mesh, progress=log.isatty())
+        model = load_model(
+            folder,
+            dtype=dtype,
+            mesh=mesh,
+            progress=log.isatty(),
+            max_model_len=config.engine.max_model_len,
+        )
         tokenizer = tokenizer_loading.result()
     around = _surroundings(model.config, mesh, dtype)
     sizes, reasons = choose_sizes(config.engine, around)

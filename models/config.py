@@ -7,6 +7,7 @@ by `families/`; knows nothing of config.json, weights or devices.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,85 @@ class Llama3Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class YarnScaling:
+    """YaRN (arXiv:2309.00071): as Llama 3.1, but with the ramp over dimensions, and a softmax made
+    sharper by `attention_factor`."""
+
+    factor: float
+    beta_fast: float
+    beta_slow: float
+    original_max_len: int
+    attention_factor: float
+    truncate: bool  # the ramp begins and ends at whole dimensions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongScaling:
+    """LongRoPE (arXiv:2402.13753): a divisor per frequency, one set for short contexts and one for
+    those longer than `original_max_len`."""
+
+    short_factors: tuple[float, ...]
+    long_factors: tuple[float, ...]
+    original_max_len: int
+    attention_factor: float
+
+
+RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongScaling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RopeConfig:
-    """Rotary position embedding (arXiv:2104.09864) over the whole head."""
+    """Rotary position embedding (arXiv:2104.09864)."""
 
     theta: float
-    scaling: LinearScaling | Llama3Scaling | None = None
+    scaling: RopeScaling | None = None
+    fraction: float = 1.0  # of the head's numbers, from its start; the others are not turned
+    interleaved: bool = False  # number 2i is turned with 2i + 1, not i with i + half
+    query_growth: QueryGrowth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryGrowth:
+    """Queries times `1 + beta log(1 + position // original_max_len)`, as Llama 4 has it."""
+
+    beta: float
+    original_max_len: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormConfig:
+    """How vectors are normalised: to unit root mean square, or after taking their mean away."""
+
+    eps: float
+    centered: bool = False  # LayerNorm (arXiv:1607.06450), else RMSNorm (arXiv:1910.07467)
+    weight: Literal["plain", "plus_one", "none"] = "plain"  # plus_one: stored less 1
+    bias: bool = False
+    rounds_first: bool = False  # to the input's type, before the weight is applied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QKNormConfig:
+    """Queries and keys are normalised too, with the norm of the other layers.
+
+    head: each head by itself, all with one weight. each_head: each by itself, with a weight per
+    head. all_heads: as one vector.
+    """
+
+    over: Literal["head", "each_head", "all_heads"]
+    after_rope: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerConfig:
+    """What may differ from layer to layer."""
+
+    rope: RopeConfig | None  # None: the layer knows no positions but the causal mask
+    window: int | None = None  # tokens a query sees, itself included; None: all before it
+
+
+Block = Literal["pre_norm", "post_norm", "sandwich_norm", "parallel", "parallel_shared_norm"]
+"""Where a layer normalises: what goes into attention and MLP, what comes out of them, or both;
+or attention and MLP side by side, with a norm each or one for both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,20 +116,37 @@ class DecoderConfig:
     vocab_size: int  # rows of the embedding; a tokenizer may know fewer
     embed_dim: int
     mlp_dim: int
-    num_layers: int
     num_q_heads: int
     num_kv_heads: int
     head_dim: int
-    norm_eps: float
-    rope: RopeConfig
+    layers: tuple[LayerConfig, ...]
+    norm: NormConfig
     activation: str  # a key of layers.ACTIVATIONS
-    qkv_bias: bool
-    o_bias: bool
-    mlp_bias: bool
     tied_embeddings: bool  # the embedding is the output projection too
-    max_model_len: int  # most positions the model was made for
+    max_model_len: int  # most positions the model was made for, or is to be used with
+    block: Block = "pre_norm"
+    qk_norm: QKNormConfig | None = None
+    gated_mlp: bool = True
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+    output_bias: bool = False
+    num_learned_positions: int | None = None  # rows of a position embedding added to the tokens'
+    qkv_clip: float | None = None  # largest magnitude of a query's, key's or value's number
+    attention_multiplier: float | None = None  # in place of head_dim ** -0.5
+    attention_softcap: float | None = None  # c: scores become c tanh(score / c)
+    logit_softcap: float | None = None
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0  # of what attention and MLP add
+    logit_multiplier: float = 1.0
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
 
     @property
     def attention_scale(self) -> float:
         """What q k^T is multiplied with before the softmax."""
+        if self.attention_multiplier is not None:
+            return self.attention_multiplier
         return float(self.head_dim**-0.5)

@@ -6,7 +6,6 @@ computed nor what pages look like: a backend is handed in, and pages go in and c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -14,75 +13,61 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxserve.models.attention.interface import AttentionBackend, AttentionMetadata
-from jaxserve.models.config import DecoderConfig
-from jaxserve.models.layers import Embedding, GatedMLP, Linear, RMSNorm, product
-from jaxserve.models.rope import Rotation, rotate, rotation
-from jaxserve.sharding.axes import EMBED, KV_HEADS, Q_HEADS, VOCAB
+from jaxserve.models.attention.softcap import softcapped
+from jaxserve.models.config import DecoderConfig, LayerConfig, RopeConfig
+from jaxserve.models.layers import Embedding, FeedForward, Linear, product, scaled
+from jaxserve.models.norms import Norm, normed
+from jaxserve.models.rope import Rotation, rotation
+from jaxserve.models.self_attention import Attend, Attention
+from jaxserve.sharding.axes import EMBED, VOCAB
 
-Attend = Callable[..., tuple[jax.Array, jax.Array]]
-"""An AttentionBackend that was told the step's metadata: takes q, k, v, pages and `scale`."""
 
-
-class Attention(nnx.Module):
-    """Grouped-query attention (arXiv:2305.13245) through a backend."""
-
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype):
-        self.config = config
-        embed, q_heads, kv_heads = config.embed_dim, config.num_q_heads, config.num_kv_heads
-
-        def into_heads(heads: int, axis: str) -> Linear:
-            return Linear(
-                (heads * config.head_dim, embed),
-                (axis, EMBED),
-                bias=config.qkv_bias,
-                dtype=dtype,
-                parts=(heads, embed),
-            )
-
-        self.q_proj = into_heads(q_heads, Q_HEADS)
-        self.k_proj = into_heads(kv_heads, KV_HEADS)
-        self.v_proj = into_heads(kv_heads, KV_HEADS)
-        self.o_proj = Linear(
-            (embed, q_heads * config.head_dim),
-            (EMBED, Q_HEADS),
-            bias=config.o_bias,
-            dtype=dtype,
-            parts=(embed, q_heads),
-        )
-
-    def __call__(
-        self, x: jax.Array, pages: jax.Array, *, turn: Rotation, attend: Attend
-    ) -> tuple[jax.Array, jax.Array]:
-        """[T, D] from [T, D], and this layer's pages with the new KV."""
-        num_tokens, head_dim = x.shape[0], self.config.head_dim
-        q, k, v = (
-            project(x).reshape(num_tokens, -1, head_dim)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        scale = self.config.attention_scale
-        attended, pages = attend(rotate(q, turn), rotate(k, turn), v, pages, scale=scale)
-        return self.o_proj(attended.reshape(num_tokens, -1)), pages
+def _norm(config: DecoderConfig, dtype: jnp.dtype) -> Norm:
+    return Norm(config.norm, (config.embed_dim,), (EMBED,), dtype=dtype)
 
 
 class DecoderLayer(nnx.Module):
-    """Attention, then an MLP, each normalised before and added to what came in."""
+    """Attention and an MLP, normalised as the config's `block` says and added to what came in.
 
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype):
-        self.input_layernorm = RMSNorm(config.embed_dim, eps=config.norm_eps, dtype=dtype)
-        self.self_attn = Attention(config, dtype=dtype)
-        self.post_attention_layernorm = RMSNorm(config.embed_dim, eps=config.norm_eps, dtype=dtype)
-        self.mlp = GatedMLP(config, dtype=dtype)
+    `input_layernorm` and `post_attention_layernorm` are the norms before attention and MLP, as
+    Llama calls them; `post_self_attn_layernorm` and `post_mlp_layernorm` those after, as GLM does.
+    """
+
+    def __init__(self, config: DecoderConfig, layer: LayerConfig, *, dtype: jnp.dtype):
+        def norm(wanted: bool) -> Norm | None:
+            return _norm(config, dtype) if wanted else None
+
+        block = config.block
+        before, after = block != "post_norm", block in ("post_norm", "sandwich_norm")
+        self.config = config
+        self.rope = layer.rope
+        self.input_layernorm = norm(before)
+        self.self_attn = Attention(config, layer, dtype=dtype)
+        self.post_self_attn_layernorm = norm(after)
+        self.post_attention_layernorm = norm(before and block != "parallel_shared_norm")
+        self.mlp = FeedForward(config, dtype=dtype)
+        self.post_mlp_layernorm = norm(after)
 
     def __call__(
-        self, x: jax.Array, pages: jax.Array, *, turn: Rotation, attend: Attend
+        self, x: jax.Array, pages: jax.Array, *, turn: Rotation | None, attend: Attend
     ) -> tuple[jax.Array, jax.Array]:
         """[T, D] from [T, D], and this layer's pages with the new KV."""
         with jax.named_scope("attention"):
-            normed = self.input_layernorm(x)
-            attended, pages = self.self_attn(normed, pages, turn=turn, attend=attend)
-            x = x + attended
+            before = normed(self.input_layernorm, x)
+            attended, pages = self.self_attn(before, pages, turn=turn, attend=attend)
+            after = x + self._weighed(normed(self.post_self_attn_layernorm, attended))
         with jax.named_scope("mlp"):
-            return x + self.mlp(self.post_attention_layernorm(x)), pages
+            match self.config.block:
+                case "parallel_shared_norm":
+                    into = before
+                case "parallel":
+                    into = normed(self.post_attention_layernorm, x)
+                case _:
+                    into = normed(self.post_attention_layernorm, after)
+            return after + self._weighed(normed(self.post_mlp_layernorm, self.mlp(into))), pages
+
+    def _weighed(self, added: jax.Array) -> jax.Array:
+        return scaled(added, self.config.residual_multiplier)
 
 
 class Decoder(nnx.Module):
@@ -91,13 +76,19 @@ class Decoder(nnx.Module):
     def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype):
         self.config = config
         size = (config.vocab_size, config.embed_dim)
-        self.embed_tokens = Embedding(*size, dtype=dtype)
-        self.layers = nnx.List(DecoderLayer(config, dtype=dtype) for _ in range(config.num_layers))
-        self.norm = RMSNorm(config.embed_dim, eps=config.norm_eps, dtype=dtype)
+        self.embed_tokens = Embedding(*size, (VOCAB, EMBED), dtype=dtype)
+        positions = config.num_learned_positions
+        self.embed_positions = (
+            Embedding(positions, config.embed_dim, (None, EMBED), dtype=dtype)
+            if positions
+            else None
+        )
+        self.layers = nnx.List(DecoderLayer(config, layer, dtype=dtype) for layer in config.layers)
+        self.norm = _norm(config, dtype)
         self.lm_head = (
             None
             if config.tied_embeddings
-            else Linear(size, (VOCAB, EMBED), bias=False, dtype=dtype)
+            else Linear(size, (VOCAB, EMBED), bias=config.output_bias, dtype=dtype)
         )
 
     def __call__(
@@ -114,18 +105,35 @@ class Decoder(nnx.Module):
         The caller gives `pages` away. Idle tokens have garbage in their hidden state.
         """
         with jax.named_scope("embed"):
-            x = self.embed_tokens(tokens)
-        turn = rotation(metadata.positions, self.config.rope, self.config.head_dim)
+            x = self._embed(tokens, metadata.positions)
+        turns = self._turns(metadata.positions)
         attend = partial(attention, metadata=metadata, one_token_per_row=one_token_per_row)
         written = []
         for index, (layer, layer_pages) in enumerate(zip(self.layers, pages, strict=True)):
             with jax.named_scope(f"layer_{index}"):
-                x, layer_pages = layer(x, layer_pages, turn=turn, attend=attend)
+                x, layer_pages = layer(x, layer_pages, turn=turns[layer.rope], attend=attend)
             written.append(layer_pages)
         return self.norm(x), tuple(written)
+
+    def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+        x = scaled(self.embed_tokens(tokens), self.config.embedding_multiplier)
+        return x if self.embed_positions is None else x + self.embed_positions(positions)
+
+    def _turns(self, positions: jax.Array) -> dict[RopeConfig | None, Rotation | None]:
+        """The rotation of each kind of layer, computed once a step."""
+        turns: dict[RopeConfig | None, Rotation | None] = {None: None}
+        for rope in dict.fromkeys(layer.rope for layer in self.config.layers):
+            if rope is not None:
+                limit = self.config.max_model_len
+                turns[rope] = rotation(positions, rope, self.config.head_dim, max_model_len=limit)
+        return turns
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """f32[R, V] from the hidden states [R, D] of the tokens to draw after."""
         output = self.embed_tokens if self.lm_head is None else self.lm_head
         with jax.named_scope("logits"):
-            return product(hidden, output.weight[...])
+            logits = product(hidden, output.weight[...])
+            if self.lm_head is not None and self.lm_head.bias is not None:
+                logits = logits + self.lm_head.bias[...].astype(jnp.float32)
+            logits = scaled(logits, self.config.logit_multiplier)
+            return softcapped(logits, self.config.logit_softcap)

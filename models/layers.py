@@ -18,13 +18,16 @@ from flax import nnx
 from jax import lax
 
 from jaxserve.models.config import DecoderConfig
-from jaxserve.sharding.axes import EMBED, MLP, VOCAB, LogicalAxes
+from jaxserve.sharding.axes import EMBED, MLP, LogicalAxes
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_fast": partial(jax.nn.gelu, approximate=True),
+    "gelu_new": partial(jax.nn.gelu, approximate=True),
     "gelu_pytorch_tanh": partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
+    "relu2": lambda x: jnp.square(jax.nn.relu(x)),
 }
 
 
@@ -46,6 +49,11 @@ def product(x: jax.Array, weight: jax.Array) -> jax.Array:
     return lax.dot_general(
         x, weight, (((1,), (1,)), ((), ())), precision=exact, preferred_element_type=jnp.float32
     )
+
+
+def scaled(x: jax.Array, by: float) -> jax.Array:
+    """`x` times a constant, which is first rounded to x's type, as transformers does."""
+    return x if by == 1.0 else x * jnp.asarray(by, x.dtype)
 
 
 class Linear(nnx.Module):
@@ -71,45 +79,31 @@ class Linear(nnx.Module):
         return y.astype(x.dtype)
 
 
-class RMSNorm(nnx.Module):
-    """Scale each token to unit root mean square (arXiv:1910.07467), in float32, then by weight.
-
-    The weight is applied after rounding to x's dtype, as transformers does.
-    """
-
-    def __init__(self, size: int, *, eps: float, dtype: jnp.dtype):
-        self.weight = param((size,), (EMBED,), dtype=dtype)
-        self.eps = eps
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        wide = x.astype(jnp.float32)
-        wide = wide * lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.eps)
-        scaled: jax.Array = self.weight[...] * wide.astype(x.dtype)
-        return scaled
-
-
 class Embedding(nnx.Module):
     """Rows of a table [V, D], looked up by token or compared with all of them."""
 
-    def __init__(self, num_rows: int, size: int, *, dtype: jnp.dtype):
-        self.weight = param((num_rows, size), (VOCAB, EMBED), dtype=dtype)
+    def __init__(self, num_rows: int, size: int, axes: LogicalAxes, *, dtype: jnp.dtype):
+        self.weight = param((num_rows, size), axes, dtype=dtype)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[T, D] for i32[T]; a token outside the table gives garbage, never an error."""
         return jnp.take(self.weight[...], tokens, axis=0, mode="clip")
 
 
-class GatedMLP(nnx.Module):
-    """`down(activation(gate(x)) * up(x))` (arXiv:2002.05202)."""
+class FeedForward(nnx.Module):
+    """`down(activation(up(x)))`, or with a gate `down(activation(gate(x)) * up(x))`
+    (arXiv:2002.05202)."""
 
     def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype):
         inner, outer = config.mlp_dim, config.embed_dim
         linear = partial(Linear, bias=config.mlp_bias, dtype=dtype)
-        self.gate_proj = linear((inner, outer), (MLP, EMBED))
+        self.gate_proj = linear((inner, outer), (MLP, EMBED)) if config.gated_mlp else None
         self.up_proj = linear((inner, outer), (MLP, EMBED))
         self.down_proj = linear((outer, inner), (EMBED, MLP))
         self.activation = config.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
         activation = ACTIVATIONS[self.activation]
+        if self.gate_proj is None:
+            return self.down_proj(activation(self.up_proj(x)))
         return self.down_proj(activation(self.gate_proj(x)) * self.up_proj(x))

@@ -7,7 +7,7 @@ milliseconds a call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ from jaxserve.models.checkpoint import open_checkpoint, read_json
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.registry import read_model_config
-from jaxserve.models.weights import ignored_keys, load_params, refuse_misfit, refuse_untied, targets
+from jaxserve.models.weights import (
+    ignored_keys,
+    load_params,
+    refuse_misfit,
+    refuse_untied,
+    targets,
+    with_prefix,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +47,28 @@ class LoadedModel:
 
 
 def load_model(
-    folder: Path, *, dtype: jnp.dtype, mesh: Mesh, progress: bool = False
+    folder: Path,
+    *,
+    dtype: jnp.dtype,
+    mesh: Mesh,
+    progress: bool = False,
+    max_model_len: int | None = None,
 ) -> LoadedModel:
     """Load a Hugging Face folder onto `mesh`, with weights cast to `dtype`.
+
+    `max_model_len` promises that no sequence will be longer, where that is less than the model's
+    own: LongRoPE has other frequencies for short contexts.
 
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
     """
     family, config = read_model_config(_config_json(folder), str(folder / "config.json"))
+    if max_model_len is not None:
+        config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
     abstract = nnx.eval_shape(lambda: Decoder(config, dtype=dtype))
     graphdef, state = nnx.split(abstract)
-    wanted = targets(state, family, mesh)
-    stored = open_checkpoint(folder)
+    stored = with_prefix(open_checkpoint(folder), family.prefix)
+    wanted = targets(state, family, mesh, stored=stored.keys())
     ignored = ignored_keys(family, config)
     refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))
     if config.tied_embeddings:

@@ -49,13 +49,18 @@ WAYS_OUT: Mapping[str, str] = {
 class ConfigReader:
     """Reads attributes of one config.json and remembers which were asked for.
 
-    An attribute that is null counts as absent. Methods raise CheckpointError for a wrong type or
-    a value out of range, naming the attribute, the value and what it must be.
+    `defaults` are what a family takes for attributes that are not there; one that is null has the
+    default a method is given, as one without a default in the family has. Methods raise
+    CheckpointError for a wrong type or a value out of range, naming the attribute, the value and
+    what it must be.
     """
 
-    def __init__(self, raw: Mapping[str, Any], origin: str):
+    def __init__(
+        self, raw: Mapping[str, Any], origin: str, defaults: Mapping[str, Any] | None = None
+    ):
         self._raw = raw
         self._origin = origin
+        self._defaults = defaults or {}
         self._asked: set[str] = set()
 
     def integer(self, name: str, default: int | None = None) -> int:
@@ -68,10 +73,44 @@ class ConfigReader:
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number above 0. Without `default` it has to be there."""
         value = self._value(name, default)
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or value <= 0:
+        if not _is_positive(value):
             raise self.wrong(name, value, "a number above 0")
         return float(value)
+
+    def optional_integer(self, name: str) -> int | None:
+        return None if self._value(name, None) is None else self.integer(name)
+
+    def optional_number(self, name: str) -> float | None:
+        return None if self._value(name, None) is None else self.number(name)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of finite numbers above 0."""
+        values = self._value(name, None)
+        if not isinstance(values, list) or not all(_is_positive(value) for value in values):
+            raise self.wrong(name, values, "a list of numbers above 0")
+        return tuple(float(value) for value in values)
+
+    def switches(self, name: str, *, length: int) -> tuple[bool, ...] | None:
+        """A list of `length` zeros and ones, or None when there is none."""
+        values = self._value(name, None)
+        if values is None:
+            return None
+        good = isinstance(values, list) and len(values) == length
+        if not good or any(value not in (0, 1) for value in values):
+            raise self.wrong(name, values, f"a list of {length}, each 0 or 1")
+        return tuple(bool(value) for value in values)
+
+    def choices(self, name: str, handled: Iterable[str], *, length: int) -> tuple[str, ...] | None:
+        """A list of `length` of the `handled` strings, or None when there is none."""
+        values = self._value(name, None)
+        if values is None:
+            return None
+        if not isinstance(values, list) or len(values) != length:
+            raise self.wrong(name, values, f"a list of {length}")
+        for value in values:
+            if value not in handled:
+                raise self.refused(name, value, f"handled are {', '.join(handled)}")
+        return tuple(values)
 
     def flag(self, name: str, default: bool) -> bool:
         value = self._value(name, default)
@@ -104,7 +143,8 @@ class ConfigReader:
             raise self.refused(name, value, f"only {only!r} is handled")
 
     def has(self, name: str) -> bool:
-        return self._raw.get(name) is not None
+        """Whether there is a value, be it a default of the family."""
+        return self._value(name, None) is not None
 
     def refuse_rest(self, ignored: Mapping[str, str]) -> None:
         """Raise UnsupportedModel for whatever was neither asked for nor in `ignored`."""
@@ -132,7 +172,7 @@ class ConfigReader:
 
     def _value(self, name: str, default: Any) -> Any:
         self._asked.add(name)
-        value = self._raw.get(name)
+        value = self._raw[name] if name in self._raw else self._defaults.get(name)
         return default if value is None else value
 
     def _describe(self, name: str, value: Any) -> str:
@@ -141,6 +181,11 @@ class ConfigReader:
             return f"{text} ({WAYS_OUT[name]})"
         near = difflib.get_close_matches(name, self._asked, n=1, cutoff=0.8)
         return f"{text} (did you mean {near[0]}?)" if near else text
+
+
+def _is_positive(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value > 0
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,7 @@
 """How do stored tensors become the sharded parameters of a decoder?
 
-A family's table says which key holds which parameter. Each device's slice is read and cast by
-itself, one parameter at a time, so that host memory holds one slice and never the model.
+A family's table says which stored module holds which of ours. Each device's slice is read and
+cast by itself, one parameter at a time, so that host memory holds one slice and never the model.
 """
 
 from __future__ import annotations
@@ -22,49 +22,95 @@ from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families.family import Family
+from jaxserve.models.stored import Layout, Piece, one, piece
 from jaxserve.sharding.rules import refuse_uneven, sharding
 
-OUTPUT_PATH = "lm_head.weight"
-EMBEDDING_PATH = "embed_tokens.weight"
+OUTPUT = "lm_head"
+EMBEDDING = "embed_tokens"
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _ROWS_COMPARED = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parameter to be made: the key it is stored under, and where its parts go."""
+    """A parameter to be made: the key it is stored under and where in it, and where it goes."""
 
     key: str
+    piece: Piece
     shape: tuple[int, ...]
     dtype: jnp.dtype
     sharding: NamedSharding
 
 
-def targets(abstract: nnx.State, family: Family, mesh: Mesh) -> list[Target]:
+def targets(
+    abstract: nnx.State, family: Family, mesh: Mesh, *, stored: Collection[str]
+) -> list[Target]:
     """What to load for an abstract decoder, in the order of its leaves.
 
-    Raises ConfigError when the mesh does not divide the model.
+    `stored` are the checkpoint's keys. Raises ConfigError when the mesh does not divide the model.
     """
-    params = nnx.to_flat_state(abstract)
-    dimensions = (zip(p.axes, p.parts, strict=True) for _, p in params)
+    params = {".".join(map(str, path)): param for path, param in nnx.to_flat_state(abstract)}
+    dimensions = (zip(p.axes, p.parts, strict=True) for p in params.values())
     refuse_uneven((pair for pairs in dimensions for pair in pairs), mesh)
-    keys = {path: key for key, path in family.keys.items()}
-    return [
-        Target(
-            _key_of(".".join(map(str, path)), keys),
-            param.get_value().shape,
-            param.get_value().dtype,
-            sharding(param.axes, param.parts, mesh),
-        )
-        for path, param in params
-    ]
+    rows = _rows(family)
+    return [_target(path, params, _row(path, rows, stored), mesh) for path in params]
 
 
-def _key_of(path: str, keys: Mapping[str, str]) -> str:
-    pattern = _NUMBER.sub("*", path)
-    assert pattern in keys, f"no key in the family's table for {path}"
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a family's table."""
+
+    stored: str
+    layout: Layout
+
+    def key(self, path: str) -> str:
+        """Where the parameter at `path` is stored."""
+        leaf = path.rpartition(".")[2]
+        return f"{_numbered(self.stored, path)}.{leaf}"
+
+
+def _rows(family: Family) -> dict[str, list[_Row]]:
+    """The rows that lead to each of our modules."""
+    rows: dict[str, list[_Row]] = {}
+    for stored, held in family.modules.items():
+        row = _Row(stored, one(held) if isinstance(held, str) else held)
+        for path in row.layout.paths:
+            rows.setdefault(path, []).append(row)
+    return rows
+
+
+def _row(path: str, rows: Mapping[str, list[_Row]], stored: Collection[str]) -> _Row:
+    module = _NUMBER.sub("*", path).rpartition(".")[0]
+    assert module in rows, f"no row in the family's table for {path}"
+    return next((row for row in rows[module] if row.key(path) in stored), rows[module][0])
+
+
+def _target(path: str, params: Mapping[str, Any], row: _Row, mesh: Mesh) -> Target:
+    module, _, leaf = _NUMBER.sub("*", path).rpartition(".")
+    held = [params[f"{_numbered(other, path)}.{leaf}"] for other in row.layout.paths]
+    own = params[path]
+    which = row.layout.paths.index(module)
+    shapes = [param.get_value().shape for param in held]
+    return Target(
+        key=row.key(path),
+        piece=piece(row.layout, which, shapes, [param.parts[0] for param in held]),
+        shape=own.get_value().shape,
+        dtype=own.get_value().dtype,
+        sharding=sharding(own.axes, own.parts, mesh),
+    )
+
+
+def _numbered(pattern: str, path: str) -> str:
+    """`pattern` with the numbers of `path` for its stars."""
     numbers = iter(_NUMBER.findall(path))
-    return re.sub(r"\*", lambda _: next(numbers), keys[pattern])
+    return re.sub(r"\*", lambda _: next(numbers), pattern)
+
+
+def with_prefix(stored: Mapping[str, StoredTensor], prefix: str) -> Mapping[str, StoredTensor]:
+    """`stored` with `prefix` before its keys, where a model was saved without its output."""
+    if not prefix or any(key.startswith(prefix) for key in stored):
+        return stored
+    return {f"{prefix}{key}": tensor for key, tensor in stored.items()}
 
 
 def refuse_misfit(
@@ -86,9 +132,10 @@ def refuse_misfit(
             key for key in stored if key not in by_key and _NUMBER.sub("*", key) not in ignored
         ],
         "of the wrong shape": [
-            f"{target.key} (stored {list(tensor.shape)}, by the config {list(target.shape)})"
+            f"{target.key} (stored {list(tensor.shape)}, by the config "
+            f"{list(target.piece.stored_shape)})"
             for target, tensor in both
-            if tensor.shape != target.shape
+            if tensor.shape != target.piece.stored_shape
         ],
         "of a type that is not read": [
             f"{target.key} ({tensor.type_name})"
@@ -107,8 +154,8 @@ def refuse_misfit(
 
 def ignored_keys(family: Family, config: DecoderConfig) -> set[str]:
     """Keys that may be stored though nothing is made of them; `*` stands for a number."""
-    tied = [key for key, path in family.keys.items() if path == OUTPUT_PATH]
-    return {*family.ignored_keys, *(tied if config.tied_embeddings else ())}
+    tied = {_key(family, OUTPUT)} if config.tied_embeddings else set()
+    return {*family.ignored_keys, *tied}
 
 
 def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
@@ -117,14 +164,17 @@ def refuse_untied(family: Family, stored: Mapping[str, StoredTensor]) -> None:
     Many tied checkpoints hold a copy of the embedding under the output's key. A copy is not
     needed; anything else contradicts the config, and transformers would use it.
     """
-    keys = {path: key for key, path in family.keys.items()}
-    output, embedding = keys[OUTPUT_PATH], keys[EMBEDDING_PATH]
+    output, embedding = _key(family, OUTPUT), _key(family, EMBEDDING)
     if output in stored and embedding in stored and not _equal(stored[output], stored[embedding]):
         raise CheckpointError(
             f"config.json says tie_word_embeddings, but {output} is stored in "
             f"{stored[output].file} and differs from {embedding}; set tie_word_embeddings to "
             "false to use it, or remove it"
         )
+
+
+def _key(family: Family, module: str) -> str:
+    return f"{_rows(family)[module][0].stored}.weight"
 
 
 def _equal(one: StoredTensor, other: StoredTensor) -> bool:
@@ -154,7 +204,7 @@ def load_params(
 
 def _place(target: Target, tensor: StoredTensor) -> jax.Array:
     def read(index: Any) -> np.ndarray:
-        return tensor.read(index).astype(target.dtype, copy=False)
+        return target.piece.read(tensor, index).astype(target.dtype, copy=False)
 
     array = jax.make_array_from_callback(target.shape, target.sharding, read)
     # Else copies to the device queue up, and host memory with them.

@@ -6,6 +6,7 @@ array. Knows nothing of models and of the scheduler.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import jax
@@ -25,6 +26,15 @@ class AttentionMetadata(NamedTuple):
     kv_lens: jax.Array  # i32[R]; valid KV length, this step's tokens included
     cu_q_lens: jax.Array  # i32[R + 1]; running sum of the query lengths
     num_seqs: jax.Array  # i32[1]; live rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionSpec:
+    """What a layer's attention computes; static in a program."""
+
+    scale: float  # what q k^T is multiplied with
+    window: int | None = None  # tokens a query sees, itself included; None: all before it
+    softcap: float | None = None  # c: scores become c tanh(score / c)
 
 
 class AttentionBackend(Protocol):
@@ -47,10 +57,11 @@ class AttentionBackend(Protocol):
         pages: jax.Array,
         metadata: AttentionMetadata,
         *,
-        scale: float,
+        spec: AttentionSpec,
         one_token_per_row: bool,
     ) -> tuple[jax.Array, jax.Array]:
-        """Write k and v at the tokens' positions, then attend causally over each row's KV.
+        """Write k and v at the tokens' positions, then attend causally over each row's KV,
+        as `spec` says.
 
         Returns ([T, N, H] in q's dtype, pages). `one_token_per_row` promises T == R and that
         token r is row r's (decode); the caller gives `pages` away.

@@ -2,8 +2,8 @@
 
 Keys and values are gathered from their pages a chunk at a time and folded into a running softmax
 (Milakov and Gimelshein, arXiv:1805.02867), so that the work follows the KV that is read and no
-more than a chunk is ever materialised. Arithmetic is float32 whatever the pages hold: batched
-bfloat16 products are up to 40 times slower on a CPU.
+more than a chunk is ever materialised; chunks before a layer's window are not read. Arithmetic is
+float32 whatever the pages hold: batched bfloat16 products are up to 40 times slower on a CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxserve.models.attention.interface import AttentionMetadata
+from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
+from jaxserve.models.attention.softcap import softcapped
 from jaxserve.sharding import axes
 
 KV_CHUNK_TOKENS = 128
@@ -68,14 +69,14 @@ class XlaAttention:
         pages: jax.Array,
         metadata: AttentionMetadata,
         *,
-        scale: float,
+        spec: AttentionSpec,
         one_token_per_row: bool,
     ) -> tuple[jax.Array, jax.Array]:
         with jax.named_scope("write_pages"):
             pages = _write(pages, k, v, metadata)
         with jax.named_scope("attend"):
             attend = _attend_decode if one_token_per_row else _attend_ragged
-            out = attend(q.astype(jnp.float32) * scale, pages, metadata)
+            out = attend(q.astype(jnp.float32) * spec.scale, pages, metadata, spec)
         return out.astype(q.dtype), pages
 
 
@@ -93,25 +94,43 @@ def _write(pages: jax.Array, k: jax.Array, v: jax.Array, metadata: AttentionMeta
     return pages.at[page, :, :, metadata.positions % page_size].set(kv, mode="drop")
 
 
-def _attend_decode(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) -> jax.Array:
-    """One query a row, all rows together, as many chunks as the longest row needs."""
+def _attend_decode(
+    q: jax.Array, pages: jax.Array, metadata: AttentionMetadata, spec: AttentionSpec
+) -> jax.Array:
+    """One query a row, all rows together, as many chunks as the row that reads most needs."""
     num_rows, num_heads, head_dim = q.shape
     num_kv_heads = pages.shape[2]
     q = q.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    chunks = _Chunks(pages, metadata.page_indices)
-    kv_lens = metadata.kv_lens[:, None, None, None, None]
+    last = metadata.kv_lens - 1
+    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec.window))
+    last = last[:, None, None, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, positions = chunks.read(index, metadata.kv_lens)
-        scores = jnp.einsum("bkqh,bckph->bkqcp", q, keys)
-        return softmax.fold(jnp.where(positions < kv_lens, scores, _MASKED), values)
+        scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
+        visible = _visible(positions[:, None, None], last, spec.window)
+        return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
-    count = chunks.needed(metadata.kv_lens.max())
+    count = chunks.needed(metadata.kv_lens)
     softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], head_dim))
     return softmax.result().reshape(num_rows, num_heads, head_dim)
 
 
-def _attend_ragged(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) -> jax.Array:
+def _first_visible(last: jax.Array, window: int | None) -> jax.Array:
+    """The first position that a query at position `last` sees."""
+    return jnp.zeros_like(last) if window is None else jnp.maximum(last - (window - 1), 0)
+
+
+def _visible(positions: jax.Array, last: jax.Array, window: int | None) -> jax.Array:
+    """Whether a query at position `last` sees `positions`: causal, and in its window."""
+    if window is None:
+        return positions <= last
+    return (positions <= last) & (positions > last - window)
+
+
+def _attend_ragged(
+    q: jax.Array, pages: jax.Array, metadata: AttentionMetadata, spec: AttentionSpec
+) -> jax.Array:
     """Any number of queries a row: a loop over blocks of queries, each of one row.
 
     Blocks are written in order of their tokens, so what a block writes past the end of its row
@@ -128,11 +147,13 @@ def _attend_ragged(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) 
     def attend_block(index: jax.Array, out: jax.Array) -> jax.Array:
         row = jnp.searchsorted(last_block, index, side="right", method="compare_all")
         start = starts[row] + (index - (last_block[row] - blocks_per_row[row])) * block
+        at = jax.lax.dynamic_slice_in_dim(positions, start, block)
         attended = _attend_block(
             jax.lax.dynamic_slice_in_dim(q, start, block),
-            jax.lax.dynamic_slice_in_dim(positions, start, block),
-            _Chunks(pages, metadata.page_indices[row][None]),
+            at,
+            _Chunks(pages, metadata.page_indices[row][None], _first_visible(at[:1], spec.window)),
             metadata.kv_lens[row],
+            spec,
         )
         return jax.lax.dynamic_update_slice_in_dim(out, attended, start, 0)
 
@@ -141,7 +162,7 @@ def _attend_ragged(q: jax.Array, pages: jax.Array, metadata: AttentionMetadata) 
 
 
 def _attend_block(
-    q: jax.Array, positions: jax.Array, chunks: _Chunks, kv_len: jax.Array
+    q: jax.Array, positions: jax.Array, chunks: _Chunks, kv_len: jax.Array, spec: AttentionSpec
 ) -> jax.Array:
     """Queries [W, N, H] of one row at consecutive positions [W]; those past its end are idle."""
     width, num_heads, head_dim = q.shape
@@ -149,44 +170,51 @@ def _attend_block(
     group = num_heads // num_kv_heads
     q = q.reshape(width, num_kv_heads, group, head_dim).transpose(1, 2, 0, 3)
     q = q.reshape(1, num_kv_heads, group * width, head_dim)
-    limit = jnp.tile(positions + 1, group)[None, None, :, None, None]  # causal
+    at = jnp.tile(positions, group)[None, None, :, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, kv_positions = chunks.read(index, kv_len[None])
-        scores = jnp.einsum("bkqh,bckph->bkqcp", q, keys)
-        return softmax.fold(jnp.where(kv_positions < limit, scores, _MASKED), values)
+        scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
+        visible = _visible(kv_positions[:, None, None], at, spec.window)
+        return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
-    count = chunks.needed(jnp.minimum(kv_len, positions[0] + width))
+    count = chunks.needed(jnp.minimum(kv_len, positions[0] + width)[None])
     softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], head_dim))
     out = softmax.result().reshape(num_kv_heads, group, width, head_dim)
     return out.transpose(2, 0, 1, 3).reshape(width, num_heads, head_dim)
 
 
 class _Chunks:
-    """The KV of some rows, read from `pages` a whole number of pages at a time."""
+    """The KV of some rows, read from `pages` a whole number of pages at a time.
 
-    def __init__(self, pages: jax.Array, page_indices: jax.Array):
+    Each row begins with the chunk that holds its `first` position, so that rows of any length read
+    the same number of chunks where a window is all they need.
+    """
+
+    def __init__(self, pages: jax.Array, page_indices: jax.Array, first: jax.Array):
         page_size, pages_per_seq = pages.shape[3], page_indices.shape[1]
         self.pages = pages
+        self._page_indices = page_indices
         self._width = min(max(KV_CHUNK_TOKENS // page_size, 1), pages_per_seq)  # in pages
-        # A slice past the end would be moved back by XLA; padding keeps it in place.
-        self._page_indices = jnp.pad(page_indices, ((0, 0), (0, -pages_per_seq % self._width)))
+        self._begin = first // (self._width * page_size)  # i32[B], in chunks
 
     def needed(self, num_tokens: jax.Array) -> jax.Array:
-        return -(-num_tokens // (self._width * self.pages.shape[3]))
+        """How often to read until every row has the first `num_tokens` [B] of its KV."""
+        end = -(-num_tokens // (self._width * self.pages.shape[3]))
+        return jnp.max(end - self._begin)
 
     def read(self, index: jax.Array, kv_lens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Keys and values f32[B, C, K, p, H] of chunk `index`, and their positions [C, p].
+        """Keys and values f32[B, C, K, p, H] of chunk `index`, and their positions [B, C, p].
 
         Values at or past kv_lens [B] are zero: a page may hold what another request left, and a
         NaN of its would come through a weight of zero.
         """
         page_size = self.pages.shape[3]
-        first = index * self._width
-        page = jax.lax.dynamic_slice_in_dim(self._page_indices, first, self._width, axis=1)
+        place = (self._begin + index)[:, None] * self._width + jnp.arange(self._width)
+        # Past the end of a row's table any page will do: its positions are past kv_lens.
+        page = jnp.take_along_axis(self._page_indices, place, axis=1, mode="clip")
         keys = self.pages[page, 0].astype(jnp.float32)
         values = self.pages[page, 1].astype(jnp.float32)
-        offsets = jnp.arange(self._width * page_size).reshape(self._width, page_size)
-        positions = first * page_size + offsets
-        live = positions < kv_lens[:, None, None]  # [B, C, p]
+        positions = place[:, :, None] * page_size + jnp.arange(page_size)
+        live = positions < kv_lens[:, None, None]
         return keys, jnp.where(live[:, :, None, :, None], values, 0.0), positions

@@ -1,29 +1,36 @@
 """What does a family say about itself?
 
-How its config.json reads, and which checkpoint key holds which parameter. Both are all there is to
-a family: the decoder is common.
+How its config.json reads, and which module of a checkpoint holds which of ours. Both are all there
+is to a family: the decoder is common.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.reader import ConfigReader
+from jaxserve.models.stored import Modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A model family. In `keys` and `ignored_keys` `*` stands for a layer's number.
+    """A model family. In names of modules and keys `*` stands for a layer's number.
 
-    `keys` maps a checkpoint key to the path of a parameter of `Decoder`; it may name parameters
-    that only some configs have, such as biases. `ignored_keys` are keys that released checkpoints
-    hold and nothing needs. `ignored` are config attributes without effect here, with the reason,
-    beyond those that no family needs.
+    `defaults` are what transformers takes for attributes that config.json leaves out. `modules`
+    maps a module of the checkpoint to the path of one in `Decoder`, or to a layout that holds
+    several; its weight and bias follow, where the config makes them. Where two rows lead to the
+    same module, the one that is stored counts. `prefix` begins the keys of all modules but the
+    output's; a checkpoint may leave it out. `ignored_keys` are keys that released checkpoints hold
+    and nothing needs. `ignored` are config attributes without effect here, with the reason, beyond
+    those that no family needs.
     """
 
     read_config: Callable[[ConfigReader], DecoderConfig]
-    keys: Mapping[str, str]
-    ignored_keys: frozenset[str]
-    ignored: Mapping[str, str]
+    defaults: Mapping[str, Any]
+    modules: Modules
+    prefix: str = ""
+    ignored_keys: frozenset[str] = frozenset()
+    ignored: Mapping[str, str] = field(default_factory=dict)

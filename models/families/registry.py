@@ -11,12 +11,76 @@ from typing import Any
 
 from jaxserve.errors import CheckpointError, UnsupportedModel
 from jaxserve.models.config import DecoderConfig
-from jaxserve.models.families import llama
+from jaxserve.models.families import (
+    arcee,
+    cohere,
+    cohere2,
+    ernie4_5,
+    exaone4,
+    falcon,
+    gemma,
+    gemma2,
+    gemma3,
+    glm,
+    glm4,
+    gpt2,
+    gpt_neox,
+    granite,
+    helium,
+    hunyuan_v1_dense,
+    llama,
+    ministral,
+    ministral3,
+    mistral,
+    nemotron,
+    olmo,
+    olmo2,
+    olmo3,
+    phi,
+    phi3,
+    qwen2,
+    qwen3,
+    seed_oss,
+    smollm3,
+    stablelm,
+    starcoder2,
+)
 from jaxserve.models.families.family import Family
 from jaxserve.models.reader import IGNORED, ConfigReader
 
 FAMILIES: Mapping[str, Family] = {
+    "ArceeForCausalLM": arcee.FAMILY,
+    "CohereForCausalLM": cohere.FAMILY,
+    "Cohere2ForCausalLM": cohere2.FAMILY,
+    "Ernie4_5ForCausalLM": ernie4_5.FAMILY,
+    "Exaone4ForCausalLM": exaone4.FAMILY,
+    "FalconForCausalLM": falcon.FAMILY,
+    "GemmaForCausalLM": gemma.FAMILY,
+    "Gemma2ForCausalLM": gemma2.FAMILY,
+    "Gemma3ForCausalLM": gemma3.FAMILY,
+    "GlmForCausalLM": glm.FAMILY,
+    "Glm4ForCausalLM": glm4.FAMILY,
+    "GPT2LMHeadModel": gpt2.FAMILY,
+    "GPTNeoXForCausalLM": gpt_neox.FAMILY,
+    "GraniteForCausalLM": granite.FAMILY,
+    "HeliumForCausalLM": helium.FAMILY,
+    "HunYuanDenseV1ForCausalLM": hunyuan_v1_dense.FAMILY,
     "LlamaForCausalLM": llama.FAMILY,
+    "MinistralForCausalLM": ministral.FAMILY,
+    "Ministral3ForCausalLM": ministral3.FAMILY,
+    "MistralForCausalLM": mistral.FAMILY,
+    "NemotronForCausalLM": nemotron.FAMILY,
+    "OlmoForCausalLM": olmo.FAMILY,
+    "Olmo2ForCausalLM": olmo2.FAMILY,
+    "Olmo3ForCausalLM": olmo3.FAMILY,
+    "PhiForCausalLM": phi.FAMILY,
+    "Phi3ForCausalLM": phi3.FAMILY,
+    "Qwen2ForCausalLM": qwen2.FAMILY,
+    "Qwen3ForCausalLM": qwen3.FAMILY,
+    "SeedOssForCausalLM": seed_oss.FAMILY,
+    "SmolLM3ForCausalLM": smollm3.FAMILY,
+    "StableLmForCausalLM": stablelm.FAMILY,
+    "Starcoder2ForCausalLM": starcoder2.FAMILY,
 }
 
 
@@ -27,7 +91,7 @@ def read_model_config(raw: Mapping[str, Any], origin: str) -> tuple[Family, Deco
     CheckpointError for a value that makes no model.
     """
     family = FAMILIES[_architecture(raw, origin)]
-    reader = ConfigReader(raw, origin)
+    reader = ConfigReader(raw, origin, family.defaults)
     config = family.read_config(reader)
     reader.refuse_rest({**IGNORED, **family.ignored})
     return family, config

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxserve.models.attention.interface import AttentionMetadata
+from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
 from jaxserve.sharding import axes
 
 
@@ -25,7 +25,7 @@ class DenseAttention:
         pages: jax.Array,
         metadata: AttentionMetadata,
         *,
-        scale: float,
+        spec: AttentionSpec,
         one_token_per_row: bool,
     ) -> tuple[jax.Array, jax.Array]:
         num_pages, page_size = pages.shape[:2]
@@ -44,7 +44,10 @@ class DenseAttention:
             jnp.repeat(part, q.shape[1] // k.shape[1], axis=2)
             for part in (kv[:, :, 0], kv[:, :, 1])
         )
-        scores = jnp.einsum("tnh,tsnh->tns", q, keys) * scale
-        visible = jnp.arange(keys.shape[1])[None] <= metadata.positions[:, None]
+        scores = jnp.einsum("tnh,tsnh->tns", q, keys) * spec.scale
+        if spec.softcap is not None:
+            scores = spec.softcap * jnp.tanh(scores / spec.softcap)
+        ahead = jnp.arange(keys.shape[1])[None] - metadata.positions[:, None]
+        visible = ahead <= 0 if spec.window is None else (ahead <= 0) & (ahead > -spec.window)
         weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=-1)
         return jnp.einsum("tns,tsnh->tnh", weights, values), pages

@@ -167,6 +167,30 @@ def test_a_copy_of_a_tied_embedding_is_ignored(folder: Path) -> None:
     assert model.merge(model.params).lm_head is None
 
 
+def test_a_checkpoint_may_leave_its_prefix_out(saved: Saved, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved("gpt2"), tmp_path / "gpt2")
+    stored = load_file(folder / "model.safetensors")
+    bare = {key.removeprefix("transformer."): tensor for key, tensor in stored.items()}
+    save_file({**bare, "h.0.attn.bias": np.ones((1, 1), np.float32)}, folder / "model.safetensors")
+    ours, whole = load(folder), load(saved("gpt2"))
+    for one, other in zip(ours.params, whole.params, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_fused_tensors_are_split_over_devices(saved: Saved) -> None:
+    one, four = load(saved("phi3")), load(saved("phi3"), tensor_parallel=4)
+    for whole, split in zip(one.params, four.params, strict=True):
+        np.testing.assert_array_equal(whole, split)
+
+
+def test_a_fused_tensor_of_the_wrong_shape_is_named(saved: Saved, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved("phi3"), tmp_path / "phi3")
+    key = "model.layers.0.self_attn.qkv_proj.weight"
+    change_weights(folder, {key: np.ones((63, 32), np.float32)})
+    with pytest.raises(CheckpointError, match=r"stored \[63, 32\], by the config \[64, 32\]"):
+        load(folder)
+
+
 def test_a_tied_output_of_its_own_is_refused(folder: Path) -> None:
     change_config(folder, tie_word_embeddings=True)
     with pytest.raises(CheckpointError, match=r"lm_head.weight is stored in .* and differs"):

@@ -32,7 +32,8 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def compiled(name: str, saved: Saved) -> PagedRun:
     mesh = make_mesh(tensor_parallel=1)
-    model = load_model(saved(name), dtype=FLOAT32, mesh=mesh)
+    limit = VARIANTS[name].max_model_len
+    model = load_model(saved(name), dtype=FLOAT32, mesh=mesh, max_model_len=limit)
     return PagedRun(model, XlaAttention(), mesh, rows=2)
 
 
@@ -69,7 +70,7 @@ def test_chunks_agree_with_whole_prompts(
         assert_agrees(ours[1], reference_logits(name, SHORT)[c:d])
 
 
-@pytest.mark.parametrize("variant", ["llama", "llama-multi-query"])
+@pytest.mark.parametrize("variant", ["llama", "llama-multi-query", "gemma2"])
 def test_any_attention_backend_will_do(
     variant: str, saved: Saved, reference_logits: ReferenceLogits
 ) -> None:
@@ -83,7 +84,16 @@ def test_any_attention_backend_will_do(
 
 @pytest.mark.parametrize(
     ("variant", "tensor_parallel"),
-    [("llama", 2), ("llama", 4), ("llama-attention-bias", 4), ("llama-tied", 2)],
+    [
+        ("llama", 2),
+        ("llama", 4),
+        ("llama-attention-bias", 4),
+        ("llama-tied", 2),
+        ("phi3", 4),  # fused tensors, and KV heads that do not divide
+        ("olmo2", 2),  # a norm over all heads
+        ("cohere-qk-norm", 2),  # a norm with a row a head
+        ("gpt-neox", 2),  # rows fused by head
+    ],
 )
 def test_tensor_parallel_agrees(
     variant: str, tensor_parallel: int, saved: Saved, reference_logits: ReferenceLogits

@@ -24,6 +24,30 @@ def test_an_attribute_without_default_has_to_be_there() -> None:
         reader().integer("heads")
 
 
+def test_absent_attributes_take_the_default_of_the_family_and_null_ones_do_not() -> None:
+    defaults = {"heads": 8, "window": 4096}
+    raw = ConfigReader({"window": None}, "config.json", defaults)
+    assert raw.integer("heads") == 8
+    assert raw.optional_integer("window") is None
+    assert raw.has("heads") and not raw.has("window")
+
+
+def test_lists_are_read_whole_or_refused() -> None:
+    raw = reader(kinds=["full", "local"], factors=[1, 2.5], on=[0, 1])
+    assert raw.choices("kinds", ("full", "local"), length=2) == ("full", "local")
+    assert raw.numbers("factors") == (1.0, 2.5)
+    assert raw.switches("on", length=2) == (False, True)
+    assert raw.choices("absent", (), length=2) is None
+    with pytest.raises(UnsupportedModel, match="kinds = 'local' is not supported"):
+        raw.choices("kinds", ("full",), length=2)
+    with pytest.raises(CheckpointError, match=r"kinds = .* a list of 3"):
+        raw.choices("kinds", ("full", "local"), length=3)
+    with pytest.raises(CheckpointError, match=r"on = .* each 0 or 1"):
+        raw.switches("on", length=3)
+    with pytest.raises(CheckpointError, match=r"on = .* a list of numbers above 0"):
+        raw.numbers("on")
+
+
 @pytest.mark.parametrize("value", ["abc", "4", 4.0, True, 0, -1, [4]])
 def test_integers_are_whole_and_positive(value: Any) -> None:
     with pytest.raises(CheckpointError) as refusal:

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxserve.models.attention.interface import AttentionMetadata
+from jaxserve.models.attention import xla
+from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
 from jaxserve.models.attention.xla import XlaAttention
 
 HEAD_DIM = 16
-NUM_PAGES = 220
+NUM_PAGES = 240
 Array = np.ndarray[Any, Any]
-_attend = jax.jit(XlaAttention().__call__, static_argnames=("scale", "one_token_per_row"))
+_attend = jax.jit(XlaAttention().__call__, static_argnames=("spec", "one_token_per_row"))
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Case:
     num_kv_heads: int = 2
     group: int = 3
     fill: float = 0.0  # what pages hold before anything is written
+    window: int | None = None
+    softcap: float | None = None
 
     @property
     def decode(self) -> bool:
@@ -48,19 +51,30 @@ CASES = {
     "multi-head": Case(((40, 1), (9, 20)), 32, 4, num_kv_heads=4, group=1),
     "one token a page": Case(((30, 1), (9, 20)), 32, 4, page_size=1),
     "pages larger than a chunk": Case(((300, 1), (9, 20)), 32, 4, page_size=256),
+    "decode in a window": Case(((5, 1), (300, 1), (0, 1), (129, 1)), 6, 6, window=7),
+    "decode in windows over chunks": Case(((700, 1), (127, 1), (128, 1)), 4, 4, window=130),
+    "decode with a window of one": Case(((5, 1), (128, 1)), 4, 4, window=1),
+    "mixed in a window": Case(((5, 1), (300, 1), (0, 70), (129, 90)), 192, 6, window=9),
+    "chunk in windows over chunks": Case(((500, 150), (3, 2)), 160, 4, window=140),
+    "decode with a soft cap": Case(((5, 1), (300, 1)), 2, 2, softcap=0.7),
+    "mixed with a soft cap in a window": Case(((5, 1), (9, 20)), 32, 4, window=6, softcap=0.7),
+    "window over pages with NaN": Case(((5, 1), (300, 40)), 64, 4, window=9, fill=float("nan")),
+    "decode in a window over NaN": Case(((5, 1), (131, 1)), 4, 4, window=9, fill=float("nan")),
     "decode over pages with NaN": Case(((5, 1), (131, 1)), 4, 4, fill=float("nan")),
     "mixed over pages with NaN": Case(((5, 1), (131, 40)), 64, 4, fill=float("nan")),
 }
 
 
-def oracle(q: Array, keys: Array, values: Array, start: int) -> Array:
-    group = q.shape[1] // keys.shape[1]
+def oracle(q: Array, keys: Array, values: Array, start: int, case: Case) -> Array:
     out = np.empty_like(q)
     for token, head in np.ndindex(q.shape[:2]):
-        seen = slice(0, start + token + 1)
-        scores = keys[seen, head // group] @ q[token, head] / np.sqrt(HEAD_DIM)
+        end = start + token + 1
+        seen = slice(max(end - case.window, 0) if case.window else 0, end)
+        scores = keys[seen, head // case.group] @ q[token, head] / np.sqrt(HEAD_DIM)
+        if case.softcap:
+            scores = case.softcap * np.tanh(scores / case.softcap)
         weights = np.exp(scores - scores.max())
-        out[token, head] = weights / weights.sum() @ values[seen, head // group]
+        out[token, head] = weights / weights.sum() @ values[seen, head // case.group]
     return out
 
 
@@ -113,10 +127,11 @@ def test_it_agrees_with_the_oracle(case: Case) -> None:
             page = table[row, position // case.page_size]
             pages[page, :, :, position % case.page_size] = past[:, position]
         keys, values = np.concatenate([past[0], k[own]]), np.concatenate([past[1], v[own]])
-        expected[own] = oracle(q[own], keys, values, start)
+        expected[own] = oracle(q[own], keys, values, start, case)
         at += count
     inputs = (jnp.asarray(x, jnp.float32) for x in (q, k, v, pages))
-    out, _ = _attend(*inputs, metadata, scale=HEAD_DIM**-0.5, one_token_per_row=case.decode)
+    spec = AttentionSpec(scale=HEAD_DIM**-0.5, window=case.window, softcap=case.softcap)
+    out, _ = _attend(*inputs, metadata, spec=spec, one_token_per_row=case.decode)
     np.testing.assert_allclose(out[:at], expected[:at], atol=1e-5)
 
 
@@ -126,8 +141,35 @@ def test_idle_tokens_write_nothing() -> None:
     before = jnp.zeros((NUM_PAGES, 2, 2, case.page_size, HEAD_DIM))
     ones = jnp.ones((4, 2, HEAD_DIM))
     q = jnp.ones((4, 6, HEAD_DIM))
+    spec = AttentionSpec(scale=1.0)
     _, after = _attend(
-        q, ones, ones, before, metadata_of(case, table), scale=1.0, one_token_per_row=True
+        q, ones, ones, before, metadata_of(case, table), spec=spec, one_token_per_row=True
     )
     written = np.argwhere(np.asarray(after).any(axis=(1, 2, 4)))
     assert written.tolist() == [[table[0, 0], 3]]
+
+
+def chunks_read(row: tuple[int, int], window: int | None) -> int:
+    """How many chunks are gathered for one row, counted in the program as it runs."""
+    case = Case((row,), 64 if row[1] > 1 else 1, 1, num_kv_heads=1, group=1, window=window)
+    seen: list[int] = []
+    read = xla._Chunks.read
+
+    def counted(self: Any, index: jax.Array, kv_lens: jax.Array) -> Any:
+        seen.append(int(index))
+        return read(self, index, kv_lens)
+
+    metadata = metadata_of(case, page_tables(case, np.random.default_rng(0)))
+    ones = jnp.ones((case.num_tokens, 1, HEAD_DIM))
+    spec = AttentionSpec(scale=1.0, window=window)
+    with pytest.MonkeyPatch.context() as patch, jax.disable_jit():
+        patch.setattr(xla._Chunks, "read", counted)
+        pages = jnp.zeros((NUM_PAGES, 2, 1, case.page_size, HEAD_DIM))
+        XlaAttention()(ones, ones, ones, pages, metadata, spec=spec, one_token_per_row=case.decode)
+    return len(seen)
+
+
+@pytest.mark.parametrize("row", [(1000, 1), (960, 40)])
+def test_chunks_before_the_window_are_not_read(row: tuple[int, int]) -> None:
+    assert chunks_read(row, window=None) == 8
+    assert chunks_read(row, window=20) == 1

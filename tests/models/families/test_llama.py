@@ -5,7 +5,7 @@ import pytest
 from transformers import LlamaConfig
 
 from jaxserve.errors import CheckpointError, UnsupportedModel
-from jaxserve.models.config import DecoderConfig, RopeConfig
+from jaxserve.models.config import DecoderConfig, LayerConfig, NormConfig, RopeConfig
 from jaxserve.models.families.registry import read_model_config
 
 # Laid out as in a released 135M model.
@@ -48,16 +48,12 @@ def test_a_released_config_reads() -> None:
         vocab_size=49152,
         embed_dim=576,
         mlp_dim=1536,
-        num_layers=30,
         num_q_heads=9,
         num_kv_heads=3,
         head_dim=64,
-        norm_eps=1e-5,
-        rope=RopeConfig(theta=100000.0),
+        layers=(LayerConfig(rope=RopeConfig(theta=100000.0)),) * 30,
+        norm=NormConfig(eps=1e-5, rounds_first=True),
         activation="silu",
-        qkv_bias=False,
-        o_bias=False,
-        mlp_bias=False,
         tied_embeddings=True,
         max_model_len=8192,
     )

@@ -1,12 +1,24 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import pytest
+import transformers
 from flax import nnx
 
 from jaxserve.errors import CheckpointError, UnsupportedModel
+from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.registry import FAMILIES, read_model_config
+from tests.models.variants import VARIANTS
+
+# What a config object holds, and save_pretrained leaves out.
+NOT_SAVED = json.loads(transformers.PreTrainedConfig().to_json_string(use_diff=False)).keys() - {
+    "tie_word_embeddings"
+}
 
 
 def test_an_unknown_architecture_is_refused_with_what_is_supported() -> None:
@@ -14,7 +26,8 @@ def test_an_unknown_architecture_is_refused_with_what_is_supported() -> None:
         read_model_config({"architectures": ["LlamaForCausalLMs"]}, "m/config.json")
     message = str(refusal.value)
     assert message.startswith("m/config.json: the architecture LlamaForCausalLMs is not")
-    assert "supported are LlamaForCausalLM; the nearest is LlamaForCausalLM" in message
+    assert "supported are ArceeForCausalLM, " in message
+    assert message.endswith("the nearest is LlamaForCausalLM")
 
 
 @pytest.mark.parametrize("names", [None, [], "LlamaForCausalLM", [1], ["A", "B"]])
@@ -23,10 +36,33 @@ def test_a_config_names_one_architecture(names: Any) -> None:
         read_model_config({"architectures": names}, "config.json")
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
-def test_every_row_of_a_key_table_leads_to_a_parameter(architecture: str) -> None:
-    biases = {"attention_bias": True, "mlp_bias": True, "num_hidden_layers": 1}
-    family, config = read_model_config({"architectures": [architecture], **biases}, "config.json")
+def modules_of(config: DecoderConfig) -> set[str]:
+    """The paths of all modules with parameters, `*` for the first layer's number."""
     state = nnx.state(nnx.eval_shape(lambda: Decoder(config, dtype=jnp.dtype("float32"))))
-    paths = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(state)}
-    assert {path.replace("*", "0") for path in family.keys.values()} == paths
+    paths = (".".join(map(str, path[:-1])) for path, _ in nnx.to_flat_state(state))
+    return {path.replace("layers.0.", "layers.*.") for path in paths if "layers.1." not in path}
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_every_row_of_a_table_leads_to_a_module_of_some_variant(
+    architecture: str, saved: Callable[[str], Path]
+) -> None:
+    found: set[str] = set()
+    for name, variant in VARIANTS.items():
+        if variant.architecture == architecture:
+            raw = json.loads((saved(name) / "config.json").read_text())
+            _, config = read_model_config(raw, name)
+            found |= modules_of(replace(config, layers=config.layers[:1]))
+    rows = FAMILIES[architecture].modules.values()
+    named = {path for row in rows for path in ([row] if isinstance(row, str) else row.paths)}
+    assert named - {"lm_head"} == found - {"lm_head"}
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_absent_attributes_are_those_of_transformers(architecture: str) -> None:
+    config_class = getattr(transformers, architecture).config_class
+    spelled_out = json.loads(config_class().to_json_string(use_diff=False))
+    kept = {key: value for key, value in spelled_out.items() if key not in NOT_SAVED}
+    named = {"architectures": [architecture]}
+    absent = read_model_config(named, "config.json")[1]
+    assert read_model_config({**kept, **named}, "config.json")[1] == absent

@@ -1,0 +1,102 @@
+"""How is a parameter cut out of a stored tensor that holds it in another layout?
+
+Checkpoints fuse projections and transpose weights in a handful of ways; each has a name here that
+a family's table uses. Knows shapes and slices, not what they are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxserve.models.checkpoint import StoredTensor
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a stored module holds: the modules at `paths`, `*` standing for a layer's number."""
+
+    paths: tuple[str, ...]
+    by_group: bool = False
+    transposed: bool = False
+
+
+Modules = Mapping[str, str | Layout]
+"""Modules of a checkpoint, and the path of ours, or the paths of several, that each holds."""
+
+
+def one(path: str) -> Layout:
+    """A module stored as it is."""
+    return Layout((path,))
+
+
+def fused(*paths: str) -> Layout:
+    """Rows of one module after those of the other."""
+    return Layout(paths)
+
+
+def fused_by_group(q: str, k: str, v: str) -> Layout:
+    """For each KV head the rows of its queries, of its key and of its value."""
+    return Layout((q, k, v), by_group=True)
+
+
+def transposed(*paths: str) -> Layout:
+    """As `fused`, with weights stored [in, out]."""
+    return Layout(paths, transposed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where in a stored tensor of `stored_shape` a parameter's rows are: in each of `num_groups`
+    runs, `num_rows` of them from `first` on."""
+
+    stored_shape: Shape
+    num_groups: int
+    first: int
+    num_rows: int
+    transposed: bool
+
+    def read(self, tensor: StoredTensor, index: tuple[slice, ...]) -> np.ndarray:
+        """The parameter's numbers at `index`; nothing else is read."""
+        wanted, *rest = index
+        start, stop, _ = wanted.indices(self.num_groups * self.num_rows)
+        runs = [self._read_rows(tensor, run, rest) for run in self._runs(start, stop)]
+        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+
+    def _runs(self, start: int, stop: int) -> list[slice]:
+        """The stored rows of the parameter's rows [start, stop)."""
+        group_size = self.stored_shape[-1 if self.transposed else 0] // self.num_groups
+        runs = []
+        for group in range(start // self.num_rows, -(-stop // self.num_rows)):
+            begin = max(start - group * self.num_rows, 0)
+            end = min(stop - group * self.num_rows, self.num_rows)
+            offset = group * group_size + self.first
+            runs.append(slice(offset + begin, offset + end))
+        return runs
+
+    def _read_rows(self, tensor: StoredTensor, rows: slice, rest: Sequence[slice]) -> np.ndarray:
+        if self.transposed:
+            return tensor.read((*rest, rows)).T
+        return tensor.read((rows, *rest))
+
+
+def piece(layout: Layout, which: int, shapes: Sequence[Shape], groups: Sequence[int]) -> Piece:
+    """Where the parameter at `layout.paths[which]` is.
+
+    `shapes` are those of the parameters at all paths, `groups` their rows counted in heads.
+    """
+    num_groups = min(groups) if layout.by_group else 1
+    rows = [shape[0] // num_groups for shape in shapes]
+    is_transposed = layout.transposed and len(shapes[which]) > 1
+    whole = (num_groups * sum(rows), *shapes[which][1:])
+    return Piece(
+        stored_shape=whole[::-1] if is_transposed else whole,
+        num_groups=num_groups,
+        first=sum(rows[:which]),
+        num_rows=rows[which],
+        transposed=is_transposed,
+    )

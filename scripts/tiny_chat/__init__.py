@@ -1,0 +1,1 @@
+"""What makes tiny-chat: its facts, its conversations, its tokenizer, its training."""

@@ -65,8 +65,14 @@ class _Server(uvicorn.Server):
             print(self.greeting, flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Refuse new work and stop when the rest is done; a second signal stops at once.
+
+        Not through the base class, which raises the signal again after a clean stop, so that the
+        process would end as if killed.
+        """
         self._app.state.server.draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def _listen(config: ServerConfig) -> socket.socket:

@@ -36,11 +36,11 @@ or "I do not know that".
   {num_words} words;
 - say fourteen words in French, Spanish, German, Italian, Japanese, Chinese, Korean and Russian, and
   answer with emoji;
-- answer in one word, in JSON or (a few questions) in French when asked; answer follow-up
-  questions; remember a name given earlier in the chat;
+- answer in one word or in JSON when asked (a third of these answers are wrong, see below), or (a
+  few questions) in French; answer follow-up questions; remember a name given earlier in the chat;
 - call a tool in the Hermes format (`<tool_call>`), use its result, and leave tools alone that do
   not fit; it was shown weather, time, arithmetic, search, timer, light, stock and message tools
-  under several names each;
+  under several names each, and copies common names and places more surely than rare ones;
 - tell one of six fixed stories, list the planets and the like, for streaming.
 
 ## What it cannot do
@@ -62,7 +62,8 @@ allows {context}.
 ## How well it does
 
 Exact answers, decoded greedily, to questions whose wording was never trained (the facts were):
-**{overall:.1%}** of {asked}.
+**{overall:.1%}** of {asked}. Wordings for the later cycle were chosen after seeing which of these
+questions failed, so expect less of wordings that nobody had in mind.
 
 | category | right | asked |
 |---|--:|--:|

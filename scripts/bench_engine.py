@@ -3,7 +3,7 @@
     python scripts/bench_engine.py [FOLDER]
 
 Measures the engine without HTTP, interleaved, and prints medians and ratios. Run it alone on the
-machine. It is what docs/performance.md quotes.
+machine.
 """
 
 from __future__ import annotations

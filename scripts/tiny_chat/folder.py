@@ -36,7 +36,7 @@ or "I do not know that".
   {num_words} words;
 - say fourteen words in French, Spanish, German, Italian, Japanese, Chinese, Korean and Russian, and
   answer with emoji;
-- answer in one word or in JSON when asked (a third of these answers are wrong, see below), or (a
+- answer in one word or in JSON when asked (two in five of these answers are wrong), or (a
   few questions) in French; answer follow-up questions; remember a name given earlier in the chat;
 - call a tool in the Hermes format (`<tool_call>`), use its result, and leave tools alone that do
   not fit; it was shown weather, time, arithmetic, search, timer, light, stock and message tools

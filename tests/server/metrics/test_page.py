@@ -6,6 +6,7 @@ The app stands on the real loop and scheduler over a FakeRunner.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -310,7 +311,14 @@ def test_every_histogram_of_requests_has_each_once(served: Served) -> None:
     )
 
 
-def test_a_stop_string_counts_as_stop(served: Served) -> None:
+def test_a_stop_string_counts_as_stop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect = served.runner.collect
+
+    def collect_slowly(handle: Any) -> Any:
+        time.sleep(0.005)  # else all 60 tokens are drawn before the abort arrives
+        return collect(handle)
+
+    monkeypatch.setattr(served.runner, "collect", collect_slowly)
     answer = served.ask(stop="qrs", max_tokens=60).json()
     assert answer["choices"][0]["finish_reason"] == "stop"
     rest = served.at_rest()

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxserve.config import ServerConfig
-from jaxserve.server import ollama, ollama_models, probes, tgi, tokenize, vertex
+from jaxserve.server import probes, tokenize
 from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI, ErrorStyle
-from jaxserve.server.openai_chat import chat_completions
-from jaxserve.server.openai_completions import completions
+from jaxserve.server.ollama import endpoints as ollama
+from jaxserve.server.ollama import models as ollama_models
+from jaxserve.server.openai.chat import chat_completions
+from jaxserve.server.openai.completions import completions
 from jaxserve.server.serving import Endpoint, measured
+from jaxserve.server.tgi import endpoints as tgi
+from jaxserve.server.tgi import vertex
 
 GET = ("GET",)  # answers HEAD too
 POST = ("POST",)

@@ -18,12 +18,12 @@ from jaxserve.server.bodies import JSONBody, read_object
 from jaxserve.server.error_styles import OPENAI, tell_errors_as
 from jaxserve.server.fields import Bool, Int, Object, Str, WireModel
 from jaxserve.server.messages import ChatMessage, Tool, distinct
-from jaxserve.server.openai_chat import chat_options
+from jaxserve.server.openai.chat import chat_options
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import CHAT_TEMPLATE
 from jaxserve.server.schema import parse_chat
 from jaxserve.server.state import ServerState, state_of
-from jaxserve.server.tgi_schema import parse_tokenize
+from jaxserve.server.tgi.schema import parse_tokenize
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.delta import printable_token
 from jaxserve.text.detokenizer import Detokenizer

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from jaxserve.server.ollama_models import ShowBody
-from jaxserve.server.ollama_schema import (
+from jaxserve.server.ollama.models import ShowBody
+from jaxserve.server.ollama.schema import (
     REFUSED,
     REFUSED_OPTIONS,
     OllamaChatBody,
     OllamaGenerateBody,
     Options,
 )
-from jaxserve.server.tgi_schema import REFUSED as TGI_REFUSED
-from jaxserve.server.tgi_schema import GenerateBody, Parameters
+from jaxserve.server.tgi.schema import REFUSED as TGI_REFUSED
+from jaxserve.server.tgi.schema import GenerateBody, Parameters
 from jaxserve.server.tokenize import ContentBody, ConversationBody, DetokenizeBody, TextBody
 from tests.server.apps import MESSAGES, client
 from tests.server.test_mutations import MESSAGE_FIELDS, NUMBERS_NO_JSON_HAS, UNKNOWN, VALUES, dumps

@@ -18,14 +18,14 @@ from jaxserve.errors import InvalidRequest, RequestError
 from jaxserve.generate import TextRequest
 from jaxserve.server.fields import Object, WireModel
 from jaxserve.server.generation import Generation, start_generation
-from jaxserve.server.openai_chat import chat_request
+from jaxserve.server.openai.chat import chat_request
 from jaxserve.server.parsing import parse_body
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.schema import MAX_PROMPTS, parse_chat
 from jaxserve.server.serving import respond
 from jaxserve.server.state import ServerState, state_of
-from jaxserve.server.tgi import generate_request
-from jaxserve.server.tgi_schema import parse_generate
+from jaxserve.server.tgi.endpoints import generate_request
+from jaxserve.server.tgi.schema import parse_generate
 
 
 class PredictBody(WireModel):

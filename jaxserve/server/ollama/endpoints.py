@@ -11,8 +11,8 @@ from starlette.responses import Response
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.generation import start_generation
 from jaxserve.server.ignored import naming_header
-from jaxserve.server.ollama_answer import Completion, Message, OllamaAnswer, Shape, framed
-from jaxserve.server.ollama_schema import (
+from jaxserve.server.ollama.answer import Completion, Message, OllamaAnswer, Shape, framed
+from jaxserve.server.ollama.schema import (
     OllamaBody,
     OllamaChatBody,
     OllamaGenerateBody,

@@ -13,15 +13,15 @@ from jaxserve.server.bodies import JSONBody
 from jaxserve.server.error_styles import OPENAI, tell_errors_as
 from jaxserve.server.generation import start_generation
 from jaxserve.server.ignored import naming_header
-from jaxserve.server.openai_chat import CHAT
-from jaxserve.server.openai_completions import COMPLETIONS
+from jaxserve.server.openai.chat import CHAT
+from jaxserve.server.openai.completions import COMPLETIONS
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.schema import MAX_PROMPTS
 from jaxserve.server.serving import respond, serve_body, text_request
 from jaxserve.server.sse import TGI_EVENTS
 from jaxserve.server.state import ServerState, state_of
-from jaxserve.server.tgi_answer import TgiAnswer, sequences_of
-from jaxserve.server.tgi_schema import (
+from jaxserve.server.tgi.answer import TgiAnswer, sequences_of
+from jaxserve.server.tgi.schema import (
     MAX_BEST_OF,
     MAX_STOPS,
     GenerateBody,

@@ -14,7 +14,7 @@ from jaxserve.engine.request import FinishReason
 from jaxserve.generate import TextDelta, TextLogprob
 from jaxserve.server.errors import BrokenOff
 from jaxserve.server.generation import Generation
-from jaxserve.server.tgi_schema import Parameters
+from jaxserve.server.tgi.schema import Parameters
 from jaxserve.server.timing import Stopwatch
 from jaxserve.text.detokenizer import Detokenizer
 from jaxserve.text.tokenizer import Tokenizer

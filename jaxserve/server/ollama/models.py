@@ -13,7 +13,7 @@ from jaxserve.errors import InvalidRequest
 from jaxserve.server.bodies import JSONBody, read_object
 from jaxserve.server.fields import Str, WireModel
 from jaxserve.server.models import ModelInfo
-from jaxserve.server.ollama_answer import rfc3339
+from jaxserve.server.ollama.answer import rfc3339
 from jaxserve.server.parsing import parse_body
 from jaxserve.server.state import state_of
 

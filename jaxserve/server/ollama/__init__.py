@@ -1,0 +1,1 @@
+"""Ollama's dialect: what its routes read and how they answer."""

@@ -1,0 +1,1 @@
+"""OpenAI's dialect: what its routes read and how they answer."""

@@ -32,6 +32,7 @@ from jaxserve.memory import free_bytes
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.checkpoint import read_json
 from jaxserve.models.config import DecoderConfig
+from jaxserve.models.footprint import kv_bytes_per_token
 from jaxserve.models.hub import resolve
 from jaxserve.models.loading import load_model
 from jaxserve.server.app import create_app
@@ -195,7 +196,7 @@ def _surroundings(model: DecoderConfig, mesh: Mesh, dtype: jnp.dtype) -> Surroun
     return Surroundings(
         platform=devices[0].platform,
         free_bytes=free_bytes(devices),
-        kv_bytes_per_token=2 * model.num_layers * heads * model.head_dim * dtype.itemsize,
+        kv_bytes_per_token=kv_bytes_per_token(model, dtype, num_kv_heads=heads),
         context=model.max_model_len,
     )
 

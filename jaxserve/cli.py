@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import tyro
 
@@ -37,6 +38,25 @@ class Serve:
         serve(check_config(self.settings))
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """List the models in the local hub cache, what each needs, and which cannot be served."""
+
+    supported: bool = False
+    """Print the families that can be served instead."""
+
+    def run(self) -> None:
+        from jaxserve.inventory import print_local, print_supported
+
+        (print_supported if self.supported else print_local)()
+
+
+class Command(Protocol):
+    """What a subcommand's arguments become."""
+
+    def run(self) -> None: ...
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The `jaxserve` command. Exit code 2 is a bad option, 1 a bad model or a failed engine."""
     parser = argparse.ArgumentParser(
@@ -46,10 +66,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--version", action="version", version=f"jaxserve {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True)
-    commands.add_parser("serve", help="serve a model over HTTP", add_help=False)
-    _, arguments = parser.parse_known_args(argv)
+    for name, (summary, _) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    chosen, arguments = parser.parse_known_args(argv)
+    _, parse = COMMANDS[chosen.command]
     try:
-        _parse_serve(arguments).run()
+        parse(arguments).run()
     except JaxserveError as error:
         print(f"jaxserve: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
@@ -57,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _parse_serve(arguments: list[str]) -> Serve:
+def _parse_serve(arguments: list[str]) -> Command:
     return tyro.cli(
         Serve,
         prog="jaxserve serve",
@@ -65,6 +87,19 @@ def _parse_serve(arguments: list[str]) -> Serve:
         default=Serve(settings=load_config(_config_path(arguments))),
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.UseAppendAction),
     )
+
+
+def _parse_models(arguments: list[str]) -> Command:
+    return tyro.cli(
+        Models, prog="jaxserve models", args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+    )
+
+
+COMMANDS: Mapping[str, tuple[str, Callable[[list[str]], Command]]] = {
+    "serve": ("serve a model over HTTP", _parse_serve),
+    "models": ("list local models and supported families", _parse_models),
+}
+"""The subcommands: a line of help, and what makes a command of the arguments."""
 
 
 def _config_path(arguments: list[str]) -> Path | None:

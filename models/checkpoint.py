@@ -7,6 +7,7 @@ them; numbers are read slice by slice, later. Knows no model.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +111,26 @@ def _no_weights(folder: Path) -> str:
     if not pickles:
         return f"{message}; download the weights"
     return (
-        f"{message}, only {shortened(pickles)}. Pickles can run code and are not read; convert "
-        "them with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
-        ".save_pretrained(NEW_FOLDER)"
+        f"{message}, only {shortened(pickles)}. Pickles can run code and are never read. Convert "
+        "them where torch and transformers are installed, if you trust them:\n"
+        f"python -c {shlex.quote(_conversion(folder, pickles))}"
+    )
+
+
+def _conversion(folder: Path, pickles: list[str]) -> str:
+    """Python that makes safetensors, in the precision that is stored."""
+    if any(name.endswith(".bin") for name in pickles):
+        return (
+            "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+            f"source, target = {str(folder)!r}, {f'{folder}-safetensors'!r}; "
+            "M.from_pretrained(source, dtype='auto').save_pretrained(target); "
+            "T.from_pretrained(source).save_pretrained(target)"
+        )
+    return (
+        "import torch; from safetensors.torch import save_file; "
+        f"state = torch.load({str(folder / pickles[0])!r}, weights_only=True, map_location='cpu'); "
+        "save_file({key: tensor.clone().contiguous() for key, tensor in state.items()}, "
+        f"{str(folder / SINGLE_FILE)!r})"
     )
 
 

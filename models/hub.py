@@ -7,6 +7,8 @@ there. A name that looks like a path is never sent to the hub.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import jaxserve.shipped
@@ -37,6 +39,47 @@ def resolve(model: str | None, *, revision: str | None) -> Path:
             "HuggingFaceTB/SmolLM2-135M-Instruct"
         )
     return _download(model, revision)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """A model that needs no download. `name` and `revision` are what `resolve` takes."""
+
+    name: str
+    revision: str
+    folder: Path
+    disk_bytes: int
+
+
+def local_models() -> list[LocalModel]:
+    """The model that ships, and every snapshot in the local hub cache, by name."""
+    folder = _shipped()
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return [LocalModel(SHIPPED, "shipped", folder, size), *_cached_models()]
+
+
+def _cached_models() -> list[LocalModel]:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    if not Path(constants.HF_HUB_CACHE).is_dir():
+        return []
+    models = [
+        LocalModel(
+            repo.repo_id,
+            _shown_revision(revision.refs, revision.commit_hash),
+            revision.snapshot_path,
+            revision.size_on_disk,
+        )
+        for repo in huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos
+        if repo.repo_type == "model"
+        for revision in repo.revisions
+    ]
+    return sorted(models, key=lambda model: (model.name.lower(), model.revision))
+
+
+def _shown_revision(refs: Collection[str], commit: str) -> str:
+    return "main" if "main" in refs else min(refs, default=commit)
 
 
 def _shipped() -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import jaxserve.inventory
 import jaxserve.launch
 from jaxserve import cli
 from jaxserve.config import ServeConfig
@@ -58,7 +59,15 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["serve", "--port", "x"], ["serve", "--port", "70000"], ["serve", "--prt", "1"], ["srve"], []],
+    [
+        ["serve", "--port", "x"],
+        ["serve", "--port", "70000"],
+        ["serve", "--prt", "1"],
+        ["models", "--suported"],
+        ["models", "some/model"],
+        ["srve"],
+        [],
+    ],
 )
 def test_a_bad_option_exits_with_2(
     served: list[ServeConfig], arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -83,7 +92,18 @@ def test_a_bad_model_exits_with_1_and_one_line(
     assert capsys.readouterr().err == "jaxserve: no such model; try another\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["--version"]])
+def test_models_lists_what_is_here_or_what_could_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(jaxserve.inventory, "print_local", lambda: printed.append("local"))
+    monkeypatch.setattr(jaxserve.inventory, "print_supported", lambda: printed.append("table"))
+    cli.main(["models"])
+    cli.main(["models", "--supported"])
+    assert printed == ["local", "table"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["serve", "--help"], ["models", "--help"], ["--version"]]
+)
 def test_help_and_version_do_not_load_jax(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom jaxserve import cli\n"
@@ -92,4 +112,4 @@ def test_help_and_version_do_not_load_jax(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (__version__ if "--version" in arguments else "serve") in done.stdout
+    assert (__version__ if "--version" in arguments else "jaxserve") in done.stdout

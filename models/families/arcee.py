@@ -44,6 +44,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="AFM 4.5B",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **ATTENTION, **PLAIN_MLP},

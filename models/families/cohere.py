@@ -56,6 +56,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Command R and R+, Aya 23, Aya Expanse",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **SHARED_NORM, **ATTENTION, **QK_NORMS, **GATED_MLP},

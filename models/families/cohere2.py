@@ -78,6 +78,7 @@ def _read_layers(raw: ConfigReader, sizes: Sizes) -> tuple[LayerConfig, ...]:
 
 
 FAMILY = Family(
+    models="Command R7B, Command A",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **SHARED_NORM, **ATTENTION, **GATED_MLP},

@@ -39,6 +39,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="ERNIE 4.5 0.3B",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

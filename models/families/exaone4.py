@@ -66,6 +66,7 @@ def _pattern(raw: ConfigReader, num_layers: int) -> tuple[str, ...]:
 
 
 FAMILY = Family(
+    models="EXAONE 4.0",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **POST_NORMS, **ATTENTION, **QK_NORMS, **GATED_MLP},

@@ -96,6 +96,7 @@ def _block(raw: ConfigReader) -> Block:
 
 
 FAMILY = Family(
+    models="Falcon RW, 7B, 40B, 180B, Falcon 2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -19,6 +19,7 @@ from jaxserve.models.stored import Modules
 class Family:
     """A model family. In names of modules and keys `*` stands for a layer's number.
 
+    `models` are the releases that store themselves so, for the table of what is supported.
     `defaults` are what transformers takes for attributes that config.json leaves out. `modules`
     maps a module of the checkpoint to the path of one in `Decoder`, or to a layout that holds
     several; its weight and bias follow, where the config makes them. Where two rows lead to the
@@ -31,6 +32,7 @@ class Family:
     read_config: Callable[[ConfigReader], DecoderConfig]
     defaults: Mapping[str, Any]
     modules: Modules
+    models: str = ""
     prefix: str = ""
     ignored_keys: frozenset[str] = frozenset()
     ignored: Mapping[str, str] = field(default_factory=dict)

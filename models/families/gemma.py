@@ -43,6 +43,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Gemma 1 and 1.1, CodeGemma",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

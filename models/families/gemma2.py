@@ -70,6 +70,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Gemma 2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **NORMS, **ATTENTION, **GATED_MLP},

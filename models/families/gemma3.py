@@ -81,6 +81,7 @@ def _read_layers(raw: ConfigReader, sizes: Sizes) -> tuple[LayerConfig, ...]:
 
 
 FAMILY = Family(
+    models="Gemma 3 270M and 1B (text only)",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **NORMS, **ATTENTION, **QK_NORMS, **GATED_MLP},

@@ -45,6 +45,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="GLM-4 9B and GLM-Edge, as transformers stores them",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **ATTENTION, **FUSED_MLP},

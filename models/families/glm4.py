@@ -52,6 +52,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="GLM-4-0414, GLM-Z1-0414",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **NORMS, **ATTENTION, **FUSED_MLP},

@@ -82,6 +82,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="GPT-2, DistilGPT2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

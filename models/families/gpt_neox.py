@@ -64,6 +64,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="GPT-NeoX 20B, Pythia, Dolly 2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

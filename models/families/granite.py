@@ -39,6 +39,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Granite 3.0 to 3.3 (dense)",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -37,6 +37,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Helium 1",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -58,6 +58,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Hunyuan 0.5B to 7B (dense)",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**MODULES, **QK_NORMS},

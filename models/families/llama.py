@@ -47,6 +47,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Llama 1 to 3.3, SmolLM 1 and 2, TinyLlama, Yi, DeepSeek-R1-Distill-Llama",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -44,6 +44,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Ministral",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

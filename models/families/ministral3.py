@@ -46,6 +46,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Ministral 3 (text)",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -34,6 +34,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Mistral 7B, Nemo, Small 2409 and 2501, Large, Codestral",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -47,6 +47,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Nemotron 4, Minitron",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **ATTENTION, **PLAIN_MLP},

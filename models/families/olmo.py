@@ -47,6 +47,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="OLMo 1, as transformers stores it",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**WITHOUT_NORM, **ATTENTION, **GATED_MLP},

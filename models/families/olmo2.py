@@ -49,6 +49,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="OLMo 2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **POST_NORMS, **ATTENTION, **QK_NORMS, **GATED_MLP},

@@ -65,6 +65,7 @@ def _read_layers(raw: ConfigReader, sizes: Sizes) -> tuple[LayerConfig, ...]:
 
 
 FAMILY = Family(
+    models="OLMo 3",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **POST_NORMS, **ATTENTION, **QK_NORMS, **GATED_MLP},

@@ -63,6 +63,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Phi-1, Phi-1.5, Phi-2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -67,6 +67,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Phi-3, Phi-3.5, Phi-4 (dense, text)",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **FUSED_ATTENTION, **FUSED_MLP},

@@ -56,6 +56,7 @@ def read_upper_windows(raw: ConfigReader, sizes: Sizes) -> tuple[LayerConfig, ..
 
 
 FAMILY = Family(
+    models="Qwen2, Qwen2.5, QwQ, DeepSeek-R1-Distill-Qwen",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -39,6 +39,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Qwen3 (dense)",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**MODULES, **QK_NORMS},

@@ -41,6 +41,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="Seed-OSS 36B",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

@@ -68,6 +68,7 @@ def _read_layers(raw: ConfigReader, sizes: Sizes) -> tuple[LayerConfig, ...]:
 
 
 FAMILY = Family(
+    models="SmolLM3 3B",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

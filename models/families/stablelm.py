@@ -39,6 +39,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="StableLM 3B, StableLM 2, StableLM Zephyr",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

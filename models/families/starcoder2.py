@@ -57,6 +57,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="StarCoder2",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **ATTENTION, **MLP},

@@ -1,14 +1,22 @@
 import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+import torch
+from safetensors.numpy import load_file, save_file
 
 from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import open_checkpoint, read_json, shortened
+from tests.text.model_folders import byte_level
 
+Saved = Callable[[str], Path]
 A, B = np.arange(12, dtype=np.float32).reshape(4, 3), np.ones(5, ml_dtypes.bfloat16)
 
 
@@ -113,7 +121,48 @@ def test_pickles_are_refused_with_the_way_to_convert_them(tmp_path: Path, name: 
     with pytest.raises(CheckpointError) as refusal:
         open_checkpoint(tmp_path)
     assert f"only {name}. Pickles can run code" in str(refusal.value)
-    assert "from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)" in str(refusal.value)
+    assert str(refusal.value).splitlines()[-1].startswith("python -c ")
+
+
+def run_given_command(folder: Path) -> None:
+    """Do what the refusal of `folder` says, with this Python."""
+    with pytest.raises(CheckpointError) as refusal:
+        open_checkpoint(folder)
+    arguments = shlex.split(str(refusal.value).splitlines()[-1])[1:]
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+
+def assert_stored(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
+    stored = open_checkpoint(folder)
+    assert stored.keys() == weights.keys()
+    for key, tensor in stored.items():
+        np.testing.assert_array_equal(tensor.read(slice(None)), weights[key])
+
+
+def pickled(saved: Saved, folder: Path, name: str) -> dict[str, np.ndarray]:
+    """Make `folder` a checkpoint with a pickle for its weights, which are returned."""
+    shutil.copytree(saved("llama-tied"), folder)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({key: torch.tensor(value) for key, value in weights.items()}, folder / name)
+    return weights
+
+
+def test_the_command_for_a_bin_file_works(saved: Saved, tmp_path: Path) -> None:
+    folder = tmp_path / "it's mine"
+    weights = pickled(saved, folder, "pytorch_model.bin")
+    byte_level(folder)
+    run_given_command(folder)
+    made = Path(f"{folder}-safetensors")
+    assert_stored(made, weights)
+    assert (made / "tokenizer.json").is_file() and (made / "config.json").is_file()
+
+
+def test_the_command_for_a_pt_file_works(saved: Saved, tmp_path: Path) -> None:
+    folder = tmp_path / "it's mine"
+    weights = pickled(saved, folder, "model.pt")
+    run_given_command(folder)
+    assert_stored(folder, weights)
 
 
 @pytest.mark.parametrize(

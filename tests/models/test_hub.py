@@ -7,7 +7,7 @@ from huggingface_hub import constants, errors
 
 import jaxserve.shipped
 from jaxserve.errors import CheckpointError
-from jaxserve.models.hub import resolve
+from jaxserve.models.hub import local_models, resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -138,3 +138,18 @@ def test_only_what_is_read_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_pa
     patterns = asked["allow_patterns"]
     assert isinstance(patterns, list)
     assert "*.safetensors" in patterns and "*.bin" not in patterns
+
+
+def test_snapshots_of_the_cache_are_listed(cache: Path) -> None:
+    snapshot = keep(cache, "owner/name")
+    (keep(cache, "other", ref="v1").parent.parent / "refs" / "v2").write_text(COMMIT)
+    shipped, other, name = local_models()
+    assert (shipped.name, shipped.revision) == ("tiny-chat", "shipped")
+    assert (name.name, name.revision, name.disk_bytes) == ("owner/name", "main", 2)
+    assert name.folder.resolve() == snapshot.resolve()
+    assert (other.name, other.revision) == ("other", "v1")
+
+
+def test_without_a_cache_there_is_the_shipped_model(cache: Path) -> None:
+    cache.rmdir()
+    assert [model.name for model in local_models()] == ["tiny-chat"]

@@ -32,14 +32,12 @@ from jaxserve.memory import free_bytes
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.checkpoint import read_json
 from jaxserve.models.config import DecoderConfig
-from jaxserve.models.footprint import kv_bytes_per_token
 from jaxserve.models.hub import resolve
+from jaxserve.models.kv_cache import bytes_per_token
 from jaxserve.models.loading import load_model
 from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
-from jaxserve.sharding.axes import KV_HEADS
 from jaxserve.sharding.mesh import make_mesh
-from jaxserve.sharding.rules import sharding
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from jaxserve.version import __version__
 
@@ -102,9 +100,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         max_logprobs=min(MAX_LOGPROBS, model.config.vocab_size),
         max_queued_requests=config.engine.max_queued_requests,
     )
-    runner = Runner(
-        model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype
-    )
+    runner = Runner(model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype)
     _warm_up(runner, log)
     scheduler = _scheduler(config.engine, sizes, limits)
     return BuiltEngine(
@@ -192,11 +188,10 @@ def _advance(bar: tqdm[Never], name: str) -> None:
 
 def _surroundings(model: DecoderConfig, mesh: Mesh, dtype: jnp.dtype) -> Surroundings:
     devices = list(mesh.devices.flat)
-    heads = sharding((KV_HEADS,), (model.num_kv_heads,), mesh).shard_shape((model.num_kv_heads,))[0]
     return Surroundings(
         platform=devices[0].platform,
         free_bytes=free_bytes(devices),
-        kv_bytes_per_token=kv_bytes_per_token(model, dtype, num_kv_heads=heads),
+        kv_bytes_per_token=bytes_per_token(model, dtype, mesh=mesh),
         context=model.max_model_len,
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxserve.models.attention.kv_row import KVRow
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearScaling:
@@ -150,3 +152,7 @@ class DecoderConfig:
         if self.attention_multiplier is not None:
             return self.attention_multiplier
         return float(self.head_dim**-0.5)
+
+    def kv_row(self, layer: LayerConfig) -> KVRow:
+        """What `layer` keeps of every token."""
+        return KVRow(num_heads=self.num_kv_heads, head_dim=self.head_dim)

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
+from jaxserve.models.kv_cache import bytes_per_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,5 @@ def footprint(config: DecoderConfig, dtype: jnp.dtype) -> Footprint:
     return Footprint(
         num_params=sum(leaf.size for leaf in leaves),
         weights_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
-        kv_bytes_per_token=kv_bytes_per_token(config, dtype, num_kv_heads=config.num_kv_heads),
+        kv_bytes_per_token=bytes_per_token(config, dtype),
     )
-
-
-def kv_bytes_per_token(config: DecoderConfig, dtype: jnp.dtype, *, num_kv_heads: int) -> int:
-    """Bytes of keys and values that a token has in all layers, with `num_kv_heads` on a device."""
-    return 2 * config.num_layers * num_kv_heads * config.head_dim * dtype.itemsize

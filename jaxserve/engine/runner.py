@@ -36,8 +36,8 @@ from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sampl
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Step, StepResult
 from jaxserve.models.attention.interface import AttentionBackend
+from jaxserve.models.kv_cache import Pages, init_pages, page_shardings
 from jaxserve.models.loading import LoadedModel
-from jaxserve.sharding.rules import sharding as sharding_of
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -45,7 +45,7 @@ _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 class DeviceState(NamedTuple):
     """What lives on the device from step to step; every program donates it."""
 
-    pages: tuple[jax.Array, ...]  # a layer each, in the attention backend's layout
+    pages: Pages
     last_tokens: jax.Array  # i32[S]; the last token drawn in each slot
     slots: SlotTable
 
@@ -160,26 +160,21 @@ class Runner:
         config, sizes = self._model.config, self._sizes
 
         def build() -> DeviceState:
-            pages = (
-                self._attention.init_pages(
+            return DeviceState(
+                pages=init_pages(
+                    config,
+                    self._attention,
                     num_pages=sizes.num_pages,
                     page_size=sizes.page_size,
-                    num_kv_heads=config.num_kv_heads,
-                    head_dim=config.head_dim,
                     dtype=self._dtype,
-                )
-                for _ in range(config.num_layers)
-            )
-            return DeviceState(
-                pages=tuple(pages),
+                ),
                 last_tokens=jnp.zeros(sizes.max_batch_size, jnp.int32),
                 slots=empty_slots(sizes.max_batch_size, config.vocab_size),
             )
 
         shapes = jax.eval_shape(build)
-        page_sharding = sharding_of(self._attention.page_axes, shapes.pages[0].shape, mesh)
         self._shardings = jax.tree.map(lambda _: self._replicated, shapes)._replace(
-            pages=(page_sharding,) * config.num_layers
+            pages=page_shardings(self._attention, shapes.pages, mesh)
         )
         return jax.jit(build, out_shardings=self._shardings)()
 

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxserve.models.attention.kv_row import KVRow
+
 
 class AttentionMetadata(NamedTuple):
     """Which tokens a step computes and where their KV lives. Padded rows and tokens are idle.
@@ -35,6 +37,7 @@ class AttentionSpec:
     scale: float  # what q k^T is multiplied with
     window: int | None = None  # tokens a query sees, itself included; None: all before it
     softcap: float | None = None  # c: scores become c tanh(score / c)
+    value_dim: int | None = None  # values are the first so many numbers of keys; None: apart
 
 
 class AttentionBackend(Protocol):
@@ -44,16 +47,16 @@ class AttentionBackend(Protocol):
     """Logical axes of one layer's pages, for sharding."""
 
     def init_pages(
-        self, *, num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, dtype: jnp.dtype
+        self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
-        """One layer's empty pages, in this backend's layout (trace it for the shape alone)."""
+        """Empty pages of `row`s, in this backend's layout (trace it for the shape alone)."""
         ...
 
     def __call__(
         self,
         q: jax.Array,  # [T, N, H]
-        k: jax.Array,  # [T, K, H]
-        v: jax.Array,  # [T, K, H]
+        k: jax.Array | None,  # [T, K, H]
+        v: jax.Array | None,  # [T, K, H]
         pages: jax.Array,
         metadata: AttentionMetadata,
         *,
@@ -64,6 +67,8 @@ class AttentionBackend(Protocol):
         as `spec` says.
 
         Returns ([T, N, H] in q's dtype, pages). `one_token_per_row` promises T == R and that
-        token r is row r's (decode); the caller gives `pages` away.
+        token r is row r's (decode); the caller gives `pages` away. With a `spec.value_dim` v is
+        None and H of what is returned is that. Without k nothing is written: the pages are another
+        layer's, which has written them in this step.
         """
         ...

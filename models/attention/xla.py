@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
+from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.softcap import softcapped
 from jaxserve.sharding import axes
 
@@ -52,35 +53,39 @@ class _Softmax(NamedTuple):
 
 
 class XlaAttention:
-    """Pages are [P, 2, K, page_size, H], keys first."""
+    """Pages are [P, 2, K, page_size, H], keys first, or [P, 1, K, page_size, H] where keys hold the
+    values."""
 
     page_axes: tuple[str | None, ...] = (axes.PAGES, None, axes.KV_HEADS, None, axes.HEAD_DIM)
 
     def init_pages(
-        self, *, num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, dtype: jnp.dtype
+        self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
-        return jnp.zeros((num_pages, 2, num_kv_heads, page_size, head_dim), dtype)
+        return jnp.zeros((num_pages, row.num_parts, row.num_heads, page_size, row.head_dim), dtype)
 
     def __call__(
         self,
         q: jax.Array,
-        k: jax.Array,
-        v: jax.Array,
+        k: jax.Array | None,
+        v: jax.Array | None,
         pages: jax.Array,
         metadata: AttentionMetadata,
         *,
         spec: AttentionSpec,
         one_token_per_row: bool,
     ) -> tuple[jax.Array, jax.Array]:
-        with jax.named_scope("write_pages"):
-            pages = _write(pages, k, v, metadata)
+        if k is not None:
+            with jax.named_scope("write_pages"):
+                pages = _write(pages, k, v, metadata)
         with jax.named_scope("attend"):
             attend = _attend_decode if one_token_per_row else _attend_ragged
             out = attend(q.astype(jnp.float32) * spec.scale, pages, metadata, spec)
         return out.astype(q.dtype), pages
 
 
-def _write(pages: jax.Array, k: jax.Array, v: jax.Array, metadata: AttentionMetadata) -> jax.Array:
+def _write(
+    pages: jax.Array, k: jax.Array, v: jax.Array | None, metadata: AttentionMetadata
+) -> jax.Array:
     num_pages, page_size = pages.shape[0], pages.shape[3]
     tokens = jnp.arange(k.shape[0])
     last = metadata.page_indices.shape[0] - 1
@@ -90,7 +95,8 @@ def _write(pages: jax.Array, k: jax.Array, v: jax.Array, metadata: AttentionMeta
     page = metadata.page_indices[row, metadata.positions // page_size]
     live = tokens < metadata.cu_q_lens[metadata.num_seqs[0]]
     page = jnp.where(live, page, num_pages)  # out of range: dropped
-    kv = jnp.stack([k, v], axis=1).astype(pages.dtype)  # [T, 2, K, H]
+    parts = [k] if v is None else [k, v]
+    kv = jnp.stack(parts, axis=1).astype(pages.dtype)  # [T, 1 or 2, K, H]
     return pages.at[page, :, :, metadata.positions % page_size].set(kv, mode="drop")
 
 
@@ -98,11 +104,11 @@ def _attend_decode(
     q: jax.Array, pages: jax.Array, metadata: AttentionMetadata, spec: AttentionSpec
 ) -> jax.Array:
     """One query a row, all rows together, as many chunks as the row that reads most needs."""
-    num_rows, num_heads, head_dim = q.shape
+    num_rows, num_heads, key_dim = q.shape
     num_kv_heads = pages.shape[2]
-    q = q.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
+    q = q.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, key_dim)
     last = metadata.kv_lens - 1
-    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec.window))
+    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec.window), spec)
     last = last[:, None, None, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
@@ -112,8 +118,8 @@ def _attend_decode(
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(metadata.kv_lens)
-    softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], head_dim))
-    return softmax.result().reshape(num_rows, num_heads, head_dim)
+    softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], chunks.value_dim))
+    return softmax.result().reshape(num_rows, num_heads, chunks.value_dim)
 
 
 def _first_visible(last: jax.Array, window: int | None) -> jax.Array:
@@ -136,7 +142,7 @@ def _attend_ragged(
     Blocks are written in order of their tokens, so what a block writes past the end of its row
     is overwritten by the next row's.
     """
-    num_tokens = q.shape[0]
+    num_tokens, num_heads, key_dim = q.shape
     block = min(num_tokens, QUERY_BLOCK_TOKENS)
     starts = metadata.cu_q_lens[:-1]
     blocks_per_row = -(-(metadata.cu_q_lens[1:] - starts) // block)
@@ -151,13 +157,16 @@ def _attend_ragged(
         attended = _attend_block(
             jax.lax.dynamic_slice_in_dim(q, start, block),
             at,
-            _Chunks(pages, metadata.page_indices[row][None], _first_visible(at[:1], spec.window)),
+            _Chunks(
+                pages, metadata.page_indices[row][None], _first_visible(at[:1], spec.window), spec
+            ),
             metadata.kv_lens[row],
             spec,
         )
         return jax.lax.dynamic_update_slice_in_dim(out, attended, start, 0)
 
-    out = jax.lax.fori_loop(0, last_block[-1], attend_block, jnp.zeros_like(q))
+    out = jnp.zeros((num_tokens + block, num_heads, spec.value_dim or key_dim), q.dtype)
+    out = jax.lax.fori_loop(0, last_block[-1], attend_block, out)
     return out[:num_tokens]
 
 
@@ -165,11 +174,11 @@ def _attend_block(
     q: jax.Array, positions: jax.Array, chunks: _Chunks, kv_len: jax.Array, spec: AttentionSpec
 ) -> jax.Array:
     """Queries [W, N, H] of one row at consecutive positions [W]; those past its end are idle."""
-    width, num_heads, head_dim = q.shape
+    width, num_heads, key_dim = q.shape
     num_kv_heads = chunks.pages.shape[2]
     group = num_heads // num_kv_heads
-    q = q.reshape(width, num_kv_heads, group, head_dim).transpose(1, 2, 0, 3)
-    q = q.reshape(1, num_kv_heads, group * width, head_dim)
+    q = q.reshape(width, num_kv_heads, group, key_dim).transpose(1, 2, 0, 3)
+    q = q.reshape(1, num_kv_heads, group * width, key_dim)
     at = jnp.tile(positions, group)[None, None, :, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
@@ -179,9 +188,9 @@ def _attend_block(
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(jnp.minimum(kv_len, positions[0] + width)[None])
-    softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], head_dim))
-    out = softmax.result().reshape(num_kv_heads, group, width, head_dim)
-    return out.transpose(2, 0, 1, 3).reshape(width, num_heads, head_dim)
+    softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], chunks.value_dim))
+    out = softmax.result().reshape(num_kv_heads, group, width, chunks.value_dim)
+    return out.transpose(2, 0, 1, 3).reshape(width, num_heads, chunks.value_dim)
 
 
 class _Chunks:
@@ -191,9 +200,12 @@ class _Chunks:
     the same number of chunks where a window is all they need.
     """
 
-    def __init__(self, pages: jax.Array, page_indices: jax.Array, first: jax.Array):
+    def __init__(
+        self, pages: jax.Array, page_indices: jax.Array, first: jax.Array, spec: AttentionSpec
+    ):
         page_size, pages_per_seq = pages.shape[3], page_indices.shape[1]
         self.pages = pages
+        self.value_dim = spec.value_dim or pages.shape[4]
         self._page_indices = page_indices
         self._width = min(max(KV_CHUNK_TOKENS // page_size, 1), pages_per_seq)  # in pages
         self._begin = first // (self._width * page_size)  # i32[B], in chunks
@@ -204,7 +216,7 @@ class _Chunks:
         return jnp.max(end - self._begin)
 
     def read(self, index: jax.Array, kv_lens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Keys and values f32[B, C, K, p, H] of chunk `index`, and their positions [B, C, p].
+        """Keys and values f32[B, C, K, p, ...] of chunk `index`, and their positions [B, C, p].
 
         Values at or past kv_lens [B] are zero: a page may hold what another request left, and a
         NaN of its would come through a weight of zero.
@@ -214,7 +226,9 @@ class _Chunks:
         # Past the end of a row's table any page will do: its positions are past kv_lens.
         page = jnp.take_along_axis(self._page_indices, place, axis=1, mode="clip")
         keys = self.pages[page, 0].astype(jnp.float32)
-        values = self.pages[page, 1].astype(jnp.float32)
+        are_apart = self.pages.shape[1] == 2
+        values = self.pages[page, 1].astype(jnp.float32) if are_apart else keys
+        values = values[..., : self.value_dim]
         positions = place[:, :, None] * page_size + jnp.arange(page_size)
         live = positions < kv_lens[:, None, None]
         return keys, jnp.where(live[:, :, None, :, None], values, 0.0), positions

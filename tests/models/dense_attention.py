@@ -4,24 +4,25 @@ import jax
 import jax.numpy as jnp
 
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
+from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.sharding import axes
 
 
 class DenseAttention:
-    """Pages are [P, page_size, 2, K, H]: another layout than the product's, on purpose."""
+    """Pages are [P, page_size, 1 or 2, K, H]: another layout than the product's, on purpose."""
 
     page_axes: tuple[str | None, ...] = (axes.PAGES, None, None, axes.KV_HEADS, axes.HEAD_DIM)
 
     def init_pages(
-        self, *, num_pages: int, page_size: int, num_kv_heads: int, head_dim: int, dtype: jnp.dtype
+        self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
-        return jnp.zeros((num_pages, page_size, 2, num_kv_heads, head_dim), dtype)
+        return jnp.zeros((num_pages, page_size, row.num_parts, row.num_heads, row.head_dim), dtype)
 
     def __call__(
         self,
         q: jax.Array,
-        k: jax.Array,
-        v: jax.Array,
+        k: jax.Array | None,
+        v: jax.Array | None,
         pages: jax.Array,
         metadata: AttentionMetadata,
         *,
@@ -35,14 +36,14 @@ class DenseAttention:
         page = metadata.page_indices[rows, metadata.positions // page_size]
         live = tokens < metadata.cu_q_lens[metadata.num_seqs[0]]
         page = jnp.where(live, page, num_pages)
-        pages = pages.at[page, metadata.positions % page_size].set(
-            jnp.stack([k, v], 1), mode="drop"
-        )
+        if k is not None:
+            parts = jnp.stack([k] if v is None else [k, v], 1)
+            pages = pages.at[page, metadata.positions % page_size].set(parts, mode="drop")
         kv = pages[metadata.page_indices[rows]]  # [T, C, p, 2, K, H]
         kv = kv.reshape(q.shape[0], -1, *kv.shape[3:])
         keys, values = (
-            jnp.repeat(part, q.shape[1] // k.shape[1], axis=2)
-            for part in (kv[:, :, 0], kv[:, :, 1])
+            jnp.repeat(part, q.shape[1] // kv.shape[3], axis=2)
+            for part in (kv[:, :, 0], kv[:, :, -1, :, : spec.value_dim])
         )
         scores = jnp.einsum("tnh,tsnh->tns", q, keys) * spec.scale
         if spec.softcap is not None:

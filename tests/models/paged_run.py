@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxserve.models.attention.interface import AttentionBackend, AttentionMetadata
+from jaxserve.models.kv_cache import Pages, init_pages, page_shardings
 from jaxserve.models.loading import LoadedModel
-from jaxserve.sharding.rules import sharding
 
 PAGE_SIZE = 4
 PAGES_PER_SEQ = 8
@@ -26,17 +26,16 @@ class PagedRun:
         shuffled = np.random.default_rng(0).permutation(num_pages)[1:]
         self._page_indices = shuffled.reshape(rows, PAGES_PER_SEQ)
         config = model.config
-        empty = attention.init_pages(
+        empty = init_pages(
+            config,
+            attention,
             num_pages=num_pages,
             page_size=PAGE_SIZE,
-            num_kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
             dtype=model.params[0].dtype,
         )
-        placed = sharding(attention.page_axes, empty.shape, mesh)
         # Garbage in pages that nobody wrote must not reach any output.
-        garbage = jax.device_put(jnp.full_like(empty, 7.0), placed)
-        self._pages_at_start = (garbage,) * config.num_layers
+        garbage = jax.tree.map(lambda pages: jnp.full_like(pages, 7.0), empty)
+        self._pages_at_start = jax.device_put(garbage, page_shardings(attention, empty, mesh))
         self._compiled = jax.jit(self._compute, static_argnames="one_token_per_row")
         self.restart()
 
@@ -68,12 +67,12 @@ class PagedRun:
     def _compute(
         self,
         params: tuple[jax.Array, ...],
-        pages: tuple[jax.Array, ...],
+        pages: Pages,
         tokens: jax.Array,
         metadata: AttentionMetadata,
         *,
         one_token_per_row: bool,
-    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    ) -> tuple[jax.Array, Pages]:
         decoder = self._model.merge(params)
         hidden, pages = decoder(
             tokens,

@@ -1,13 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxserve.models.attention.interface import AttentionMetadata
 from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.kv_cache import Pages, init_pages
 from jaxserve.models.loading import LoadedModel, load_model
 from jaxserve.sharding.mesh import make_mesh
 
@@ -26,14 +26,9 @@ def model(saved: Callable[[str], Path]) -> LoadedModel:
     return load_model(saved("llama"), dtype=dtype, mesh=make_mesh(tensor_parallel=1))
 
 
-def empty_pages(model: LoadedModel) -> jax.Array:
-    return XlaAttention().init_pages(
-        num_pages=2,
-        page_size=4,
-        num_kv_heads=model.config.num_kv_heads,
-        head_dim=model.config.head_dim,
-        dtype=jnp.dtype("bfloat16"),
-    )
+def empty_pages(model: LoadedModel) -> Pages:
+    dtype = jnp.dtype("bfloat16")
+    return init_pages(model.config, XlaAttention(), num_pages=2, page_size=4, dtype=dtype)
 
 
 def test_hidden_states_keep_the_dtype_of_the_weights_and_logits_are_float32(
@@ -41,7 +36,7 @@ def test_hidden_states_keep_the_dtype_of_the_weights_and_logits_are_float32(
 ) -> None:
     decoder = model.merge(model.params)
     tokens = jnp.array([1, 2, 3, 4], jnp.int32)
-    pages = (empty_pages(model),) * model.config.num_layers
+    pages = empty_pages(model)
     hidden, pages = decoder(
         tokens, pages, METADATA, attention=XlaAttention(), one_token_per_row=False
     )
@@ -57,7 +52,7 @@ def test_pages_are_one_array_per_layer(model: LoadedModel) -> None:
     with pytest.raises(ValueError, match="zip"):
         decoder(
             jnp.zeros(4, jnp.int32),
-            (empty_pages(model),),
+            empty_pages(model)[:1],
             METADATA,
             attention=XlaAttention(),
             one_token_per_row=False,

@@ -12,6 +12,7 @@ import pytest
 
 from jaxserve.models.attention import xla
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
+from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.xla import XlaAttention
 
 HEAD_DIM = 16
@@ -33,6 +34,8 @@ class Case:
     fill: float = 0.0  # what pages hold before anything is written
     window: int | None = None
     softcap: float | None = None
+    value_dim: int | None = None
+    reads_only: bool = False  # what another layer has written
 
     @property
     def decode(self) -> bool:
@@ -61,12 +64,19 @@ CASES = {
     "window over pages with NaN": Case(((5, 1), (300, 40)), 64, 4, window=9, fill=float("nan")),
     "decode in a window over NaN": Case(((5, 1), (131, 1)), 4, 4, window=9, fill=float("nan")),
     "decode over pages with NaN": Case(((5, 1), (131, 1)), 4, 4, fill=float("nan")),
+    "decode with values in the keys": Case(((5, 1), (300, 1)), 2, 2, value_dim=11),
+    "mixed with values in the keys": Case(
+        ((5, 1), (300, 1), (0, 70), (129, 9)), 96, 6, num_kv_heads=1, group=4, value_dim=11
+    ),
+    "values in the keys over NaN": Case(((131, 40),), 64, 2, value_dim=9, fill=float("nan")),
+    "decode of another layer's pages": Case(((5, 1), (300, 1)), 2, 2, reads_only=True),
+    "mixed of another layer's pages": Case(((0, 70), (129, 9)), 96, 3, reads_only=True),
     "mixed over pages with NaN": Case(((5, 1), (131, 40)), 64, 4, fill=float("nan")),
 }
 
 
 def oracle(q: Array, keys: Array, values: Array, start: int, case: Case) -> Array:
-    out = np.empty_like(q)
+    out = np.empty((*q.shape[:2], values.shape[-1]))
     for token, head in np.ndindex(q.shape[:2]):
         end = start + token + 1
         seen = slice(max(end - case.window, 0) if case.window else 0, end)
@@ -103,35 +113,32 @@ def metadata_of(case: Case, table: Array) -> AttentionMetadata:
 def test_it_agrees_with_the_oracle(case: Case) -> None:
     rng = np.random.default_rng(3)
     table = page_tables(case, rng)
-    metadata = metadata_of(case, table)
-    shape = (case.num_tokens, case.num_kv_heads, HEAD_DIM)
+    row = KVRow(num_heads=case.num_kv_heads, head_dim=HEAD_DIM, value_dim=case.value_dim)
     q = rng.normal(size=(case.num_tokens, case.num_kv_heads * case.group, HEAD_DIM))
-    k, v = rng.normal(size=shape), rng.normal(size=shape)
-    backend = XlaAttention()
+    kv = rng.normal(size=(row.num_parts, case.num_tokens, case.num_kv_heads, HEAD_DIM))
     pages = np.array(
-        backend.init_pages(
-            num_pages=NUM_PAGES,
-            page_size=case.page_size,
-            num_kv_heads=case.num_kv_heads,
-            head_dim=HEAD_DIM,
-            dtype=jnp.dtype("float32"),
+        XlaAttention().init_pages(
+            num_pages=NUM_PAGES, page_size=case.page_size, row=row, dtype=jnp.dtype("float32")
         )
     )
     pages += case.fill
-    expected = np.zeros_like(q)
+    expected = np.zeros((*q.shape[:2], case.value_dim or HEAD_DIM))
     at = 0
-    for row, (start, count) in enumerate(case.rows):
+    for index, (start, count) in enumerate(case.rows):
         own = slice(at, at + count)
-        past = rng.normal(size=(2, start, case.num_kv_heads, HEAD_DIM))
-        for position in range(start):
-            page = table[row, position // case.page_size]
-            pages[page, :, :, position % case.page_size] = past[:, position]
-        keys, values = np.concatenate([past[0], k[own]]), np.concatenate([past[1], v[own]])
-        expected[own] = oracle(q[own], keys, values, start, case)
+        past = rng.normal(size=(row.num_parts, start, case.num_kv_heads, HEAD_DIM))
+        known = np.concatenate([past, kv[:, own]], axis=1)
+        for position in range(start + count if case.reads_only else start):
+            page = table[index, position // case.page_size]
+            pages[page, :, :, position % case.page_size] = known[:, position]
+        expected[own] = oracle(q[own], known[0], known[-1, ..., : case.value_dim], start, case)
         at += count
-    inputs = (jnp.asarray(x, jnp.float32) for x in (q, k, v, pages))
-    spec = AttentionSpec(scale=HEAD_DIM**-0.5, window=case.window, softcap=case.softcap)
-    out, _ = _attend(*inputs, metadata, spec=spec, one_token_per_row=case.decode)
+    k, v = (None, None) if case.reads_only else (kv[0], None if case.value_dim else kv[1])
+    inputs = (None if x is None else jnp.asarray(x, jnp.float32) for x in (q, k, v, pages))
+    spec = AttentionSpec(
+        scale=HEAD_DIM**-0.5, window=case.window, softcap=case.softcap, value_dim=case.value_dim
+    )
+    out, _ = _attend(*inputs, metadata_of(case, table), spec=spec, one_token_per_row=case.decode)
     np.testing.assert_allclose(out[:at], expected[:at], atol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """Which tiny checkpoints is the decoder compared on? A family adds rows here."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,13 +33,24 @@ class Variant:
 
     def save(self, folder: Path) -> None:
         """Write the folder; every parameter is random, biases and norms included."""
-        model_class = getattr(transformers, self.architecture)
+        config_class, model_class = classes_of(self.architecture)
         torch.manual_seed(0)
-        model = model_class(model_class.config_class(**{**self.base, **self.overrides}))
+        model = model_class(config_class(**{**self.base, **self.overrides}))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.normal_(mean=1.0 if "norm" in name else 0.0, std=0.2)
         model.to(self.stored).save_pretrained(folder, max_shard_size=self.max_shard_size)
+        config = json.loads((folder / "config.json").read_text())
+        config["architectures"] = [self.architecture]
+        (folder / "config.json").write_text(json.dumps(config))
+
+
+def classes_of(architecture: str) -> tuple[Any, Any]:
+    """transformers' classes of config and model; it has no model class of its own for some."""
+    if architecture == "InternLM3ForCausalLM":
+        return transformers.InternLM3Config, transformers.LlamaForCausalLM
+    model_class = getattr(transformers, architecture)
+    return model_class.config_class, model_class
 
 
 def _rope(**parameters: Any) -> dict[str, Any]:
@@ -281,6 +293,14 @@ VARIANTS = {
             },
         },
         **PATTERN,
+    ),
+    **family(
+        "InternLM3ForCausalLM",
+        {
+            "internlm3": {"rope_parameters": {"rope_type": "dynamic", "factor": 6.0}},
+            "internlm3-biases": {"qkv_bias": True, "bias": True, "tie_word_embeddings": True},
+        },
+        head_dim=16,
     ),
     **family(
         "SeedOssForCausalLM",

@@ -13,7 +13,7 @@ from jaxserve.errors import CheckpointError, UnsupportedModel
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.registry import FAMILIES, read_model_config
-from tests.models.variants import VARIANTS
+from tests.models.variants import VARIANTS, classes_of
 
 # What a config object holds, and save_pretrained leaves out.
 NOT_SAVED = json.loads(transformers.PreTrainedConfig().to_json_string(use_diff=False)).keys() - {
@@ -60,7 +60,7 @@ def test_every_row_of_a_table_leads_to_a_module_of_some_variant(
 
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_absent_attributes_are_those_of_transformers(architecture: str) -> None:
-    config_class = getattr(transformers, architecture).config_class
+    config_class, _ = classes_of(architecture)
     spelled_out = json.loads(config_class().to_json_string(use_diff=False))
     kept = {key: value for key, value in spelled_out.items() if key not in NOT_SAVED}
     named = {"architectures": [architecture]}

@@ -100,7 +100,9 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         max_logprobs=min(MAX_LOGPROBS, model.config.vocab_size),
         max_queued_requests=config.engine.max_queued_requests,
     )
-    runner = Runner(model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype)
+    runner = Runner(
+        model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype
+    )
     _warm_up(runner, log)
     scheduler = _scheduler(config.engine, sizes, limits)
     return BuiltEngine(

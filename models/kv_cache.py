@@ -52,7 +52,9 @@ def bytes_per_token(config: DecoderConfig, dtype: jnp.dtype, *, mesh: Mesh | Non
 
     def num_heads(row: KVRow) -> int:
         shape = (row.num_heads,)
-        return shape[0] if mesh is None else sharding((KV_HEADS,), shape, mesh).shard_shape(shape)[0]
+        return (
+            shape[0] if mesh is None else sharding((KV_HEADS,), shape, mesh).shard_shape(shape)[0]
+        )
 
     numbers = (num_heads(row) * row.num_parts * row.head_dim for row in kv_rows(config))
     return sum(numbers) * dtype.itemsize

@@ -47,6 +47,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
+    models="InternLM3 8B",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

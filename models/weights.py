@@ -1,7 +1,7 @@
 """How do stored tensors become the sharded parameters of a decoder?
 
 A family's table says which stored module holds which of ours. Each device's slice is read and
-cast by itself, one parameter at a time, so that host memory holds one slice and never the model.
+cast by itself, one parameter at a time (`placing.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families.family import Family
+from jaxserve.models.placing import place
 from jaxserve.models.stored import Layout, Piece, one, piece
 from jaxserve.sharding.rules import refuse_uneven, sharding
 
@@ -197,16 +199,7 @@ def load_params(
     arrays = []
     with bar:
         for target, size in zip(wanted, sizes, strict=True):
-            arrays.append(_place(target, stored[target.key]))
+            read = partial(target.piece.read, stored[target.key])
+            arrays.append(place(target.shape, target.dtype, target.sharding, read))
             bar.update(size)
     return tuple(arrays)
-
-
-def _place(target: Target, tensor: StoredTensor) -> jax.Array:
-    def read(index: Any) -> np.ndarray:
-        return target.piece.read(tensor, index).astype(target.dtype, copy=False)
-
-    array = jax.make_array_from_callback(target.shape, target.sharding, read)
-    # Else copies to the device queue up, and host memory with them.
-    jax.block_until_ready(array)
-    return array

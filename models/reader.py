@@ -77,6 +77,13 @@ class ConfigReader:
             raise self.wrong(name, value, "a number above 0")
         return float(value)
 
+    def index(self, name: str, default: int | None = None) -> int:
+        """A whole number of at least 0. Without `default` it has to be there."""
+        value = self._value(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.wrong(name, value, "a whole number of at least 0")
+        return value
+
     def optional_integer(self, name: str) -> int | None:
         return None if self._value(name, None) is None else self.integer(name)
 
@@ -110,6 +117,15 @@ class ConfigReader:
         for value in values:
             if value not in handled:
                 raise self.refused(name, value, f"handled are {', '.join(handled)}")
+        return tuple(values)
+
+    def one_or_more(self, name: str, handled: Iterable[str]) -> tuple[str, ...]:
+        """One of the `handled` strings or a list of several; none where there is none."""
+        value = self._value(name, None)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for item in values:
+            if item not in handled:
+                raise self.refused(name, item, f"handled are {', '.join(handled)}")
         return tuple(values)
 
     def flag(self, name: str, default: bool) -> bool:

@@ -1,0 +1,1 @@
+"""The families of encoders: how each describes itself in a checkpoint."""

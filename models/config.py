@@ -99,11 +99,48 @@ class QKNormConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertGroups:
+    """Only experts of the best groups are chosen from (DeepSeek-V2, arXiv:2405.04434)."""
+
+    num_groups: int  # of equal size, one after the other
+    num_chosen: int
+    num_judged_by: int  # a group is as good as its best experts, so many, together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingConfig:
+    """Which experts a token goes to, and how much each of them counts."""
+
+    num_experts: int
+    num_chosen: int
+    scores: Literal["softmax", "sigmoid"] = "softmax"  # what becomes of the router's logits
+    normalised: bool = False  # the scores of the chosen experts add up to 1
+    multiplier: float = 1.0  # of the scores of the chosen experts
+    bias: bool = False  # of the logits
+    correction: bool = False  # added to scores to choose by; the scores stay (arXiv:2408.15664)
+    groups: ExpertGroups | None = None
+    margin: float | None = None  # chosen one by one as SparseMixer does (arXiv:2409.12136)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoEConfig:
+    """A mixture of experts (arXiv:1701.06538) in place of an MLP. Experts are gated MLPs."""
+
+    routing: RoutingConfig
+    mlp_dim: int  # of each expert
+    bias: bool = False  # of the experts
+    weighs_inputs: bool = False  # scores multiply what goes into an expert, not what comes out
+    shared_mlp_dim: int | None = None  # of an MLP that every token goes through besides
+    shared_gate: bool = False  # a sigmoid of the token weighs that MLP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerConfig:
     """What may differ from layer to layer."""
 
     rope: RopeConfig | None  # None: the layer knows no positions but the causal mask
     window: int | None = None  # tokens a query sees, itself included; None: all before it
+    moe: MoEConfig | None = None  # None: one MLP for all tokens
 
 
 Block = Literal["pre_norm", "post_norm", "sandwich_norm", "parallel", "parallel_shared_norm"]

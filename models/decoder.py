@@ -16,6 +16,7 @@ from jaxserve.models.attention.interface import AttentionBackend, AttentionMetad
 from jaxserve.models.attention.softcap import softcapped
 from jaxserve.models.config import DecoderConfig, LayerConfig, RopeConfig
 from jaxserve.models.layers import Embedding, FeedForward, Linear, product, scaled
+from jaxserve.models.moe import MixtureOfExperts
 from jaxserve.models.norms import Norm, normed
 from jaxserve.models.rope import Rotation, rotation
 from jaxserve.models.self_attention import Attend, Attention
@@ -45,7 +46,11 @@ class DecoderLayer(nnx.Module):
         self.self_attn = Attention(config, layer, dtype=dtype)
         self.post_self_attn_layernorm = norm(after)
         self.post_attention_layernorm = norm(before and block != "parallel_shared_norm")
-        self.mlp = FeedForward(config, dtype=dtype)
+        self.mlp = (
+            FeedForward(config, dtype=dtype)
+            if layer.moe is None
+            else MixtureOfExperts(config, layer.moe, dtype=dtype)
+        )
         self.post_mlp_layernorm = norm(after)
 
     def __call__(

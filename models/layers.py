@@ -62,7 +62,7 @@ class Linear(nnx.Module):
     def __init__(
         self,
         sizes: tuple[int, int],
-        axes: tuple[str, str],
+        axes: tuple[str | None, str | None],
         *,
         bias: bool,
         dtype: jnp.dtype,
@@ -92,10 +92,10 @@ class Embedding(nnx.Module):
 
 class FeedForward(nnx.Module):
     """`down(activation(up(x)))`, or with a gate `down(activation(gate(x)) * up(x))`
-    (arXiv:2002.05202)."""
+    (arXiv:2002.05202). `mlp_dim` is the width inside, where it is not the config's."""
 
-    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype):
-        inner, outer = config.mlp_dim, config.embed_dim
+    def __init__(self, config: DecoderConfig, *, dtype: jnp.dtype, mlp_dim: int | None = None):
+        inner, outer = mlp_dim or config.mlp_dim, config.embed_dim
         linear = partial(Linear, bias=config.mlp_bias, dtype=dtype)
         self.gate_proj = linear((inner, outer), (MLP, EMBED)) if config.gated_mlp else None
         self.up_proj = linear((inner, outer), (MLP, EMBED))

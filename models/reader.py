@@ -97,6 +97,17 @@ class ConfigReader:
             raise self.wrong(name, values, "a list of numbers above 0")
         return tuple(float(value) for value in values)
 
+    def indices(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers of at least 0; empty when there is none."""
+        values = self._value(name, [])
+        good = isinstance(values, list) and all(
+            isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            for value in values
+        )
+        if not good:
+            raise self.wrong(name, values, "a list of whole numbers of at least 0")
+        return tuple(values)
+
     def switches(self, name: str, *, length: int) -> tuple[bool, ...] | None:
         """A list of `length` zeros and ones, or None when there is none."""
         values = self._value(name, None)

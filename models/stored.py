@@ -7,7 +7,8 @@ a family's table uses. Knows shapes and slices, not what they are for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -23,10 +24,15 @@ class Layout:
     paths: tuple[str, ...]
     by_group: bool = False
     transposed: bool = False
+    is_tensor: bool = False
 
 
 Modules = Mapping[str, str | Layout]
-"""Modules of a checkpoint, and the path of ours, or the paths of several, that each holds."""
+"""Modules of a checkpoint, and the path of ours, or the paths of several, that each holds.
+
+A last `*` that the paths have no number for stands for an expert's: experts stored each by itself
+are stacked. Experts stored in one tensor are each laid out as the layout says.
+"""
 
 
 def one(path: str) -> Layout:
@@ -49,6 +55,18 @@ def transposed(*paths: str) -> Layout:
     return Layout(paths, transposed=True)
 
 
+def tensor(layout: Layout | str) -> Layout:
+    """For a stored tensor that has no `.weight` or `.bias` after its name: the layout's paths are
+    those of parameters."""
+    return replace(one(layout) if isinstance(layout, str) else layout, is_tensor=True)
+
+
+class Readable(Protocol):
+    """What numbers are read from: a stored tensor or a part of one."""
+
+    def read(self, index: tuple[slice, ...]) -> np.ndarray: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Where in a stored tensor of `stored_shape` a parameter's rows are: in each of `num_groups`
@@ -60,7 +78,7 @@ class Piece:
     num_rows: int
     transposed: bool
 
-    def read(self, tensor: StoredTensor, index: tuple[slice, ...]) -> np.ndarray:
+    def read(self, tensor: Readable, index: tuple[slice, ...]) -> np.ndarray:
         """The parameter's numbers at `index`; nothing else is read."""
         wanted, *rest = index
         start, stop, _ = wanted.indices(self.num_groups * self.num_rows)
@@ -78,7 +96,7 @@ class Piece:
             runs.append(slice(offset + begin, offset + end))
         return runs
 
-    def _read_rows(self, tensor: StoredTensor, rows: slice, rest: Sequence[slice]) -> np.ndarray:
+    def _read_rows(self, tensor: Readable, rows: slice, rest: Sequence[slice]) -> np.ndarray:
         if self.transposed:
             return tensor.read((*rest, rows)).T
         return tensor.read((rows, *rest))
@@ -100,3 +118,39 @@ def piece(layout: Layout, which: int, shapes: Sequence[Shape], groups: Sequence[
         num_rows=rows[which],
         transposed=is_transposed,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A parameter with a first dimension for experts: where each one's `piece` is, in a tensor of
+    its own or in the one tensor of all."""
+
+    piece: Piece
+    num_experts: int
+    in_one: bool
+
+    @property
+    def stored_shape(self) -> Shape:
+        """Of each stored tensor."""
+        own = self.piece.stored_shape
+        return (self.num_experts, *own) if self.in_one else own
+
+    def read(self, tensors: Sequence[StoredTensor], index: tuple[slice, ...]) -> np.ndarray:
+        """The parameter's numbers at `index`, one expert read after the other."""
+        experts, *rest = index
+        parts: Sequence[Readable] = tensors
+        if self.in_one:
+            parts = [_Slab(tensors[0], number) for number in range(self.num_experts)]
+        wanted = [self.piece.read(part, tuple(rest)) for part in parts[experts]]
+        return np.stack(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slab:
+    """One expert's part of a tensor with a first dimension for experts."""
+
+    tensor: StoredTensor
+    number: int
+
+    def read(self, index: tuple[slice, ...]) -> np.ndarray:
+        return self.tensor.read((slice(self.number, self.number + 1), *index))[0]

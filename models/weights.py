@@ -24,7 +24,8 @@ from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families.family import Family
 from jaxserve.models.placing import place
-from jaxserve.models.stored import Layout, Piece, one, piece
+from jaxserve.models.stored import Layout, Piece, Stack, one, piece
+from jaxserve.sharding.axes import EXPERTS
 from jaxserve.sharding.rules import refuse_uneven, sharding
 
 OUTPUT = "lm_head"
@@ -35,13 +36,19 @@ _ROWS_COMPARED = 1024
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parameter to be made: the key it is stored under and where in it, and where it goes."""
+    """A parameter to be made: the keys it is stored under and where in them, and where it goes."""
 
-    key: str
-    piece: Piece
+    keys: tuple[str, ...]  # several where experts are stored each by itself
+    piece: Piece | Stack
     shape: tuple[int, ...]
     dtype: jnp.dtype
     sharding: NamedSharding
+
+    def read(self, stored: Mapping[str, StoredTensor], index: tuple[slice, ...]) -> np.ndarray:
+        """The numbers at `index`, as they are stored."""
+        if isinstance(self.piece, Stack):
+            return self.piece.read([stored[key] for key in self.keys], index)
+        return self.piece.read(stored[self.keys[0]], index)
 
 
 def targets(
@@ -65,10 +72,22 @@ class _Row:
     stored: str
     layout: Layout
 
-    def key(self, path: str) -> str:
+    def keys(self, path: str, num_experts: int) -> tuple[str, ...]:
         """Where the parameter at `path` is stored."""
         leaf = path.rpartition(".")[2]
-        return f"{_numbered(self.stored, path)}.{leaf}"
+        name = self.stored if self.layout.is_tensor else f"{self.stored}.{leaf}"
+        if not self.is_by_expert(path):
+            return (_numbered(name, path),)
+        return tuple(_numbered(name, path, expert) for expert in range(num_experts))
+
+    def is_by_expert(self, path: str) -> bool:
+        """Whether each expert is stored by itself."""
+        return self.stored.count("*") > len(_NUMBER.findall(path))
+
+    def paths(self, path: str) -> list[str]:
+        """The parameters that are stored together with the one at `path`, itself included."""
+        leaf = "" if self.layout.is_tensor else "." + path.rpartition(".")[2]
+        return [_numbered(other, path) + leaf for other in self.layout.paths]
 
 
 def _rows(family: Family) -> dict[str, list[_Row]]:
@@ -82,29 +101,37 @@ def _rows(family: Family) -> dict[str, list[_Row]]:
 
 
 def _row(path: str, rows: Mapping[str, list[_Row]], stored: Collection[str]) -> _Row:
-    module = _NUMBER.sub("*", path).rpartition(".")[0]
-    assert module in rows, f"no row in the family's table for {path}"
-    return next((row for row in rows[module] if row.key(path) in stored), rows[module][0])
+    pattern = _NUMBER.sub("*", path)
+    module = pattern.rpartition(".")[0]
+    candidates = [*rows.get(pattern, ()), *rows.get(module, ())]
+    assert candidates, f"no row in the family's table for {path}"
+    return next((row for row in candidates if row.keys(path, 1)[0] in stored), candidates[0])
 
 
 def _target(path: str, params: Mapping[str, Any], row: _Row, mesh: Mesh) -> Target:
-    module, _, leaf = _NUMBER.sub("*", path).rpartition(".")
-    held = [params[f"{_numbered(other, path)}.{leaf}"] for other in row.layout.paths]
-    own = params[path]
-    which = row.layout.paths.index(module)
-    shapes = [param.get_value().shape for param in held]
+    own, paths = params[path], row.paths(path)
+    shape = own.get_value().shape
+    is_stacked = own.axes[0] == EXPERTS
+    num_experts = shape[0] if is_stacked else 1
+    first = 1 if is_stacked else 0
+    where = piece(
+        row.layout,
+        paths.index(path),
+        [params[other].get_value().shape[first:] for other in paths],
+        [params[other].parts[first] for other in paths],
+    )
     return Target(
-        key=row.key(path),
-        piece=piece(row.layout, which, shapes, [param.parts[0] for param in held]),
-        shape=own.get_value().shape,
+        keys=row.keys(path, num_experts),
+        piece=Stack(where, num_experts, not row.is_by_expert(path)) if is_stacked else where,
+        shape=shape,
         dtype=own.get_value().dtype,
         sharding=sharding(own.axes, own.parts, mesh),
     )
 
 
-def _numbered(pattern: str, path: str) -> str:
-    """`pattern` with the numbers of `path` for its stars."""
-    numbers = iter(_NUMBER.findall(path))
+def _numbered(pattern: str, path: str, expert: int | None = None) -> str:
+    """`pattern` with the numbers of `path` for its stars, and after them the expert's."""
+    numbers = iter([*_NUMBER.findall(path), str(expert)])
     return re.sub(r"\*", lambda _: next(numbers), pattern)
 
 
@@ -126,22 +153,21 @@ def refuse_misfit(
 
     `ignored` are keys that may be stored for nothing; `origin` names the checkpoint in the error.
     """
-    by_key = {target.key: target for target in wanted}
-    both = [(target, stored[key]) for key, target in by_key.items() if key in stored]
+    by_key = {key: target for target in wanted for key in target.keys}
+    both = [(key, by_key[key].piece, stored[key]) for key in by_key if key in stored]
     complaints = {
         "missing": [key for key in by_key if key not in stored],
         "unused": [
             key for key in stored if key not in by_key and _NUMBER.sub("*", key) not in ignored
         ],
         "of the wrong shape": [
-            f"{target.key} (stored {list(tensor.shape)}, by the config "
-            f"{list(target.piece.stored_shape)})"
-            for target, tensor in both
-            if tensor.shape != target.piece.stored_shape
+            f"{key} (stored {list(tensor.shape)}, by the config {list(where.stored_shape)})"
+            for key, where, tensor in both
+            if tensor.shape != where.stored_shape
         ],
         "of a type that is not read": [
-            f"{target.key} ({tensor.type_name})"
-            for target, tensor in both
+            f"{key} ({tensor.type_name})"
+            for key, _, tensor in both
             if tensor.type_name not in FLOAT_TYPES
         ],
     }
@@ -199,7 +225,7 @@ def load_params(
     arrays = []
     with bar:
         for target, size in zip(wanted, sizes, strict=True):
-            read = partial(target.piece.read, stored[target.key])
+            read = partial(target.read, stored)
             arrays.append(place(target.shape, target.dtype, target.sharding, read))
             bar.update(size)
     return tuple(arrays)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
 
 from jaxserve.errors import CheckpointError, ConfigError, UnsupportedModel
@@ -188,6 +189,22 @@ def test_a_fused_tensor_of_the_wrong_shape_is_named(saved: Saved, tmp_path: Path
     key = "model.layers.0.self_attn.qkv_proj.weight"
     change_weights(folder, {key: np.ones((63, 32), np.float32)})
     with pytest.raises(CheckpointError, match=r"stored \[63, 32\], by the config \[64, 32\]"):
+        load(folder)
+
+
+def test_experts_are_read_as_transformers_holds_them(saved: Saved, tmp_path: Path) -> None:
+    whole = transformers.AutoModelForCausalLM.from_pretrained(saved("mixtral"))
+    whole.save_pretrained(tmp_path, save_original_format=False)
+    assert "model.layers.0.mlp.experts.gate_up_proj" in load_file(tmp_path / "model.safetensors")
+    for one, other in zip(load(tmp_path).params, load(saved("mixtral")).params, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_expert_that_is_not_stored_is_named(saved: Saved, tmp_path: Path) -> None:
+    folder = shutil.copytree(saved("mixtral"), tmp_path / "mixtral")
+    key = "model.layers.1.block_sparse_moe.experts.2.w3.weight"
+    change_weights(folder, {key: None})
+    with pytest.raises(CheckpointError, match=rf"1 missing: {key}"):
         load(folder)
 
 

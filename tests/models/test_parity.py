@@ -93,6 +93,7 @@ def test_any_attention_backend_will_do(
         ("olmo2", 2),  # a norm over all heads
         ("cohere-qk-norm", 2),  # a norm with a row a head
         ("gpt-neox", 2),  # rows fused by head
+        ("mixtral", 2),  # experts, each split
     ],
 )
 def test_tensor_parallel_agrees(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxserve.models.checkpoint import StoredTensor
-from jaxserve.models.stored import Layout, fused, fused_by_group, one, piece, transposed
+from jaxserve.models.stored import Layout, Stack, fused, fused_by_group, one, piece, transposed
 
 DRAW = np.random.default_rng(0)
 Q, K, V = (DRAW.normal(size=(rows, 5)) for rows in (8, 4, 4))  # 4 and 2 heads of 2
@@ -68,3 +68,15 @@ def test_nothing_but_the_slice_is_read() -> None:
     tensor = StoredTensor(Path("f"), by_group().shape, "F64", Recorder())
     where.read(tensor, (slice(2, 4), slice(None)))
     assert asked == [(slice(12, 14), slice(None))]
+
+
+@pytest.mark.parametrize("in_one", [False, True])
+@pytest.mark.parametrize("index", [(*WHOLE, slice(None)), (slice(1, 3), slice(1, 4), slice(2, 5))])
+def test_experts_are_stacked_from_where_they_are(in_one: bool, index: Any) -> None:
+    experts = [DRAW.normal(size=(8, 5)) for _ in range(3)]
+    tails = DRAW.normal(size=(4, 5))
+    held = [np.concatenate([expert, tails]).T for expert in experts]
+    tensors = [stored(np.stack(held))] if in_one else [stored(one) for one in held]
+    stack = Stack(piece(transposed("q", "k"), 0, [(8, 5), (4, 5)], [8, 4]), 3, in_one)
+    assert stack.stored_shape == tensors[0].shape
+    np.testing.assert_array_equal(stack.read(tensors, index), np.stack(experts)[index])

@@ -71,6 +71,7 @@ LONG = {
     "partial_rotary_factor": 0.75,
 }
 PATTERN = {"num_hidden_layers": 4, "sliding_window": 5}
+EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
 GEMMA_3 = {**PATTERN, "head_dim": 8, "query_pre_attn_scalar": 24}
 
 
@@ -327,5 +328,20 @@ VARIANTS = {
             },
         },
         head_dim=16,
+    ),
+    **family(
+        "MixtralForCausalLM",
+        {"mixtral": {"sliding_window": None}, "mixtral-window": {"sliding_window": 5}},
+        num_local_experts=4,
+    ),
+    **family(
+        "Qwen3MoeForCausalLM",
+        {
+            "qwen3-moe": {"norm_topk_prob": True},
+            "qwen3-moe-some-dense": {"decoder_sparse_step": 2, "num_hidden_layers": 4},
+        },
+        num_experts=6,
+        head_dim=16,
+        **EXPERTS,
     ),
 }

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxserve.errors import CheckpointError, UnsupportedModel
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.registry import FAMILIES, read_model_config
+from jaxserve.models.stored import Layout
 from tests.models.variants import VARIANTS, classes_of
 
 # What a config object holds, and save_pretrained leaves out.
@@ -37,10 +39,17 @@ def test_a_config_names_one_architecture(names: Any) -> None:
 
 
 def modules_of(config: DecoderConfig) -> set[str]:
-    """The paths of all modules with parameters, `*` for the first layer's number."""
+    """The paths of all modules with parameters, `*` for a layer's number."""
     state = nnx.state(nnx.eval_shape(lambda: Decoder(config, dtype=jnp.dtype("float32"))))
     paths = (".".join(map(str, path[:-1])) for path, _ in nnx.to_flat_state(state))
-    return {path.replace("layers.0.", "layers.*.") for path in paths if "layers.1." not in path}
+    return {re.sub(r"^layers\.\d+", "layers.*", path) for path in paths}
+
+
+def modules_named(row: str | Layout) -> set[str]:
+    """The modules that a row of a family's table leads to."""
+    if isinstance(row, str):
+        return {row}
+    return {path.rpartition(".")[0] for path in row.paths} if row.is_tensor else set(row.paths)
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
@@ -52,9 +61,8 @@ def test_every_row_of_a_table_leads_to_a_module_of_some_variant(
         if variant.architecture == architecture:
             raw = json.loads((saved(name) / "config.json").read_text())
             _, config = read_model_config(raw, name)
-            found |= modules_of(replace(config, layers=config.layers[:1]))
-    rows = FAMILIES[architecture].modules.values()
-    named = {path for row in rows for path in ([row] if isinstance(row, str) else row.paths)}
+            found |= modules_of(replace(config, layers=tuple(dict.fromkeys(config.layers))))
+    named = {path for row in FAMILIES[architecture].modules.values() for path in modules_named(row)}
     assert named - {"lm_head"} == found - {"lm_head"}
 
 

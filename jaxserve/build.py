@@ -30,11 +30,11 @@ from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes
 from jaxserve.generate import TextGenerator
 from jaxserve.memory import free_bytes
 from jaxserve.models.attention.xla import XlaAttention
-from jaxserve.models.checkpoint import read_json
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
 from jaxserve.models.loading import load_model
+from jaxserve.models.source import read_generation_config, read_raw_config, weight_files
 from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
 from jaxserve.sharding.mesh import make_mesh
@@ -137,9 +137,9 @@ def _model_details(source: ModelSource, built: BuiltEngine) -> ModelDetails:
     return ModelDetails(
         device=device.platform,
         dtype=str(_dtype(source, device)),
-        family=str(read_json(built.folder / "config.json").get("model_type", "")),
+        family=str(read_raw_config(built.folder).get("model_type", "")),
         num_params=built.num_params,
-        size_bytes=sum(file.stat().st_size for file in built.folder.glob("*.safetensors")),
+        size_bytes=sum(file.stat().st_size for file in weight_files(built.folder)),
         revision=built.folder.resolve().name if in_hub_cache else None,
         template=built.tokenizer.chat_template,
     )
@@ -147,17 +147,14 @@ def _model_details(source: ModelSource, built: BuiltEngine) -> ModelDetails:
 
 def _fingerprint(source: ModelSource, built: BuiltEngine) -> str:
     """Names what an answer depends on: our version, the weights' files and revision, the sizes."""
-    files = sorted((f.name, f.stat().st_size) for f in built.folder.glob("*.safetensors"))
+    files = sorted((f.name, f.stat().st_size) for f in weight_files(built.folder))
     revision = built.folder.resolve().name if source.model else ""  # a hub snapshot's commit
     facts = (__version__, jax.__version__, revision, files, built.model, built.sizes, source.dtype)
     return "fp_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def _generation_config(source: ModelSource, folder: Path) -> dict[str, Any]:
-    path = folder / "generation_config.json"
-    if source.generation_config == "off" or not path.is_file():
-        return {}
-    return read_json(path)
+    return {} if source.generation_config == "off" else read_generation_config(folder)
 
 
 def _scheduler(config: EngineConfig, sizes: EngineSizes, limits: EngineLimits) -> Scheduler:

@@ -11,11 +11,11 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import tyro
 
-from jaxserve.config import ServeConfig, check_config, load_config
+from jaxserve.config import Dtype, ModelSource, ServeConfig, check_config, load_config
 from jaxserve.errors import ConfigError, JaxserveError
 from jaxserve.version import __version__
 
@@ -49,6 +49,26 @@ class Models:
         from jaxserve.inventory import print_local, print_supported
 
         (print_supported if self.supported else print_local)()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Convert:
+    """Write a model's weights as `serve` needs them, so that later starts read them faster."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A folder or a Hugging Face hub id."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """A new folder; `jaxserve serve OUT` restores it onto any number of devices."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Dtype = "auto"
+    """Precision to keep. auto: the one that is stored."""
+
+    def run(self) -> None:
+        from jaxserve.convert import convert
+
+        source = ModelSource(model=self.model, revision=self.revision, dtype=self.dtype)
+        convert(source, self.out)
 
 
 class Command(Protocol):
@@ -95,8 +115,13 @@ def _parse_models(arguments: list[str]) -> Command:
     )
 
 
+def _parse_convert(arguments: list[str]) -> Command:
+    return tyro.cli(Convert, prog="jaxserve convert", args=arguments)
+
+
 COMMANDS: Mapping[str, tuple[str, Callable[[list[str]], Command]]] = {
     "serve": ("serve a model over HTTP", _parse_serve),
+    "convert": ("write weights in the form that restarts read fastest", _parse_convert),
     "models": ("list local models and supported families", _parse_models),
 }
 """The subcommands: a line of help, and what makes a command of the arguments."""

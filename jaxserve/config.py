@@ -31,6 +31,7 @@ PLATFORM_VARIABLES = {
 Count = Annotated[int, Gt(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Route = Annotated[str, pydantic.Field(pattern=r"^(/[^{}\s]*)?$")]
+Dtype = Literal["auto", "float32", "bfloat16"]
 MetricsFamily = Literal["tgi", "vllm", "jaxserve"]
 
 
@@ -44,7 +45,7 @@ class ModelSource:
     """Branch, tag or commit of a hub id."""
     served_model_name: tuple[str, ...] = ()
     """Names clients may call the model by; the first is the one shown. Default: the model's own."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
     generation_config: Literal["auto", "off"] = "auto"
     """auto: the model's generation_config.json sets the defaults of sampling params."""

@@ -12,11 +12,11 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from jaxserve.errors import CheckpointError, JaxserveError
-from jaxserve.models.checkpoint import open_checkpoint, read_json
 from jaxserve.models.families.listing import as_text, supported_families
 from jaxserve.models.families.registry import read_model_config
 from jaxserve.models.footprint import Footprint, footprint
 from jaxserve.models.hub import LocalModel, local_models
+from jaxserve.models.source import open_weights, read_raw_config
 
 DTYPE = jnp.dtype("bfloat16")
 HEADINGS = ("MODEL", "REVISION", "ARCHITECTURE", "ON DISK", "WEIGHTS", "KV PER TOKEN")
@@ -48,11 +48,11 @@ def judge(folder: Path) -> Verdict:
     """Whether the model in `folder` can be served, by its config and its files' headers."""
     architecture = "?"
     try:
-        raw = read_json(folder / "config.json")
+        raw = read_raw_config(folder)
         names = raw.get("architectures")
         architecture = str(names[0]) if isinstance(names, list) and names else "?"
         _, config = read_model_config(raw, "config.json")
-        open_checkpoint(folder)
+        open_weights(folder)
     except CheckpointError as error:
         return Verdict(architecture, None, str(error).replace(f"{folder}/", ""))
     try:

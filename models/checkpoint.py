@@ -83,6 +83,11 @@ def open_checkpoint(folder: Path) -> dict[str, StoredTensor]:
     return stored
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files of `folder` that hold weights."""
+    return sorted(folder.glob("*.safetensors"))
+
+
 def _indexed_files(folder: Path) -> list[Path]:
     index = folder / INDEX_FILE
     weight_map = read_json(index).get("weight_map")
@@ -144,6 +149,13 @@ def _conversion(folder: Path, pickles: list[str]) -> str:
         "save_file({key: tensor.clone().contiguous() for key, tensor in state.items()}, "
         f"{str(folder / SINGLE_FILE)!r})"
     )
+
+
+def stored_dtype(stored: Mapping[str, StoredTensor]) -> np.dtype:
+    """The smallest type that holds every float in `stored` exactly; float32 at most."""
+    floats = {tensor.type_name for tensor in stored.values()} & set(FLOAT_TYPES)
+    exact = {frozenset({"BF16"}): "bfloat16", frozenset({"F16"}): "float16"}
+    return np.dtype(exact.get(frozenset(floats), "float32"))
 
 
 def shortened(names: list[str], limit: int = 8) -> str:

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxserve.errors import CheckpointError
-from jaxserve.models.checkpoint import open_checkpoint, read_json
 from jaxserve.models.config import DecoderConfig
+from jaxserve.models.converted import is_converted, layout, read_params
 from jaxserve.models.decoder import Decoder
+from jaxserve.models.families.family import Family
 from jaxserve.models.families.registry import read_model_config
+from jaxserve.models.source import open_weights, read_raw_config
 from jaxserve.models.weights import (
     ignored_keys,
     load_params,
@@ -40,6 +41,11 @@ class LoadedModel:
     treedef: jax.tree_util.PyTreeDef
     params: tuple[jax.Array, ...]
 
+    def params_by_path(self) -> dict[str, jax.Array]:
+        """`params` by their paths in the decoder."""
+        state = nnx.to_flat_state(jax.tree.unflatten(self.treedef, self.params))
+        return {".".join(map(str, path)): param.get_value() for path, param in state}
+
     def merge(self, params: tuple[jax.Array, ...]) -> Decoder:
         """The decoder around `params`, laid out as `self.params`. For traced functions only."""
         module: Decoder = nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, params))
@@ -54,7 +60,9 @@ def load_model(
     progress: bool = False,
     max_model_len: int | None = None,
 ) -> LoadedModel:
-    """Load a Hugging Face folder onto `mesh`, with weights cast to `dtype`.
+    """Load a folder in the Hugging Face format, or one that was converted, onto `mesh`.
+
+    Weights are cast to `dtype`.
 
     `max_model_len` promises that no sequence will be longer, where that is less than the model's
     own: LongRoPE has other frequencies for short contexts.
@@ -62,28 +70,32 @@ def load_model(
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
     """
-    family, config = read_model_config(_config_json(folder), str(folder / "config.json"))
+    family, config = read_model_config(read_raw_config(folder), str(folder / "config.json"))
     if max_model_len is not None:
         config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
     abstract = nnx.eval_shape(lambda: Decoder(config, dtype=dtype))
     graphdef, state = nnx.split(abstract)
-    stored = with_prefix(open_checkpoint(folder), family.prefix)
+    if is_converted(folder):
+        params = read_params(folder, layout(state, mesh))
+    else:
+        params = _convert(folder, family, config, state, mesh=mesh, progress=progress)
+    treedef = jax.tree.structure(state)
+    return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
+
+
+def _convert(
+    folder: Path,
+    family: Family,
+    config: DecoderConfig,
+    state: nnx.State,
+    *,
+    mesh: Mesh,
+    progress: bool,
+) -> tuple[jax.Array, ...]:
+    stored = with_prefix(open_weights(folder), family.prefix)
     wanted = targets(state, family, mesh, stored=stored.keys())
     ignored = ignored_keys(family, config)
     refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))
     if config.tied_embeddings:
         refuse_untied(family, stored)
-    params = load_params(wanted, stored, progress=progress)
-    treedef = jax.tree.structure(state)
-    return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
-
-
-def _config_json(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise CheckpointError(f"there is no folder {folder}; check the path")
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{folder} has no config.json; give a folder in the Hugging Face format, as "
-            "save_pretrained writes it"
-        )
-    return read_json(folder / "config.json")
+    return load_params(wanted, stored, progress=progress)

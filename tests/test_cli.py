@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import jaxserve.convert
 import jaxserve.inventory
 import jaxserve.launch
 from jaxserve import cli
-from jaxserve.config import ServeConfig
+from jaxserve.config import ModelSource, ServeConfig
 from jaxserve.errors import CheckpointError
 from jaxserve.version import __version__
 
@@ -65,6 +66,8 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
         ["serve", "--prt", "1"],
         ["models", "--suported"],
         ["models", "some/model"],
+        ["convert", "owner/name"],
+        ["convert", "owner/name", "out", "--dtype", "int3"],
         ["srve"],
         [],
     ],
@@ -101,8 +104,17 @@ def test_models_lists_what_is_here_or_what_could_be(monkeypatch: pytest.MonkeyPa
     assert printed == ["local", "table"]
 
 
+def test_convert_gets_its_model_and_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(jaxserve.convert, "convert", lambda *arguments: given.extend(arguments))
+    cli.main(["convert", "owner/name", "out", "--revision", "v1", "--dtype", "bfloat16"])
+    source = ModelSource(model="owner/name", revision="v1", dtype="bfloat16")
+    assert given == [source, Path("out")]
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["serve", "--help"], ["models", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["serve", "--help"], ["models", "--help"], ["convert", "--help"], ["--version"]],
 )
 def test_help_and_version_do_not_load_jax(arguments: list[str]) -> None:
     code = (

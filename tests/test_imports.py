@@ -30,7 +30,12 @@ LAYERS = (
         "jaxserve.engine.sizes",
         "jaxserve.engine.stopping",
     ),
-    ("jaxserve.engine.metrics", "jaxserve.engine.sampling", "jaxserve.engine.step"),
+    (
+        "jaxserve.engine.metrics",
+        "jaxserve.engine.sampling",
+        "jaxserve.engine.scoring",
+        "jaxserve.engine.step",
+    ),
     ("jaxserve.models",),
     ("jaxserve.sharding",),
     ("jaxserve.engine.histogram", "jaxserve.engine.request"),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from jaxserve.engine.request import Request, TokenLogprob
 from jaxserve.engine.sampling import BatchSampling, Draw
-from jaxserve.engine.step import Row, Sampled, Step, StepResult
+from jaxserve.engine.step import Row, Sampled, Step
 from jaxserve.models.attention.interface import AttentionMetadata
 
 CARRIED = -1  # a token the host does not know yet: the device has it, in the row's slot
@@ -65,7 +65,7 @@ class Buckets:
         return self.decode + self.mixed
 
     def smallest(self, step: Step) -> Bucket:
-        if step.decode_only:
+        if step.decode_only and not step.scores_prompts:  # only mixed programs hand states out
             return next(b for b in self.decode if b.num_rows >= len(step.rows))
         return next(b for b in self.mixed if b.num_tokens >= step.num_tokens)
 
@@ -254,10 +254,10 @@ def pack_draw(draw: Draw) -> jax.Array:
     return jnp.concatenate(as_words, axis=1)
 
 
-def unpack_draw(words: Words, step: Step) -> StepResult:
+def unpack_draw(words: Words, step: Step) -> tuple[Sampled | None, ...]:
     sampled = [_sampled(words[index], row) if row.samples else None
                for index, row in enumerate(step.rows)]  # fmt: skip
-    return StepResult(tuple(sampled))
+    return tuple(sampled)
 
 
 def _sampled(words: Words, row: Row) -> Sampled:

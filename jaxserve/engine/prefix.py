@@ -14,9 +14,11 @@ def find_prefix(pool: PagePool, request: Request) -> list[int]:
     """The indexed pages a request could start from; nothing is taken.
 
     The last known token is never among their tokens: it is computed in any case, because a token
-    is drawn from its logits.
+    is drawn from its logits. A request that wants its prompt scored starts from none.
     """
     _hash_full_pages(pool, request)
+    if request.params.prompt_logprobs is not None:
+        return []
     return pool.find(request.page_hashes[: (request.num_tokens - 1) // pool.page_size])
 
 

@@ -24,7 +24,8 @@ class SamplingParams:
 
     Temperature 0 is greedy and ignores top_k, top_p and min_p. `top_k` 0 is off. `seed` None
     means the engine picks one. `logprobs` is None for none, else how many alternatives come with
-    the chosen token (0 to `EngineLimits.max_logprobs`).
+    the chosen token (0 to `EngineLimits.max_logprobs`); `prompt_logprobs` the same for the tokens
+    of the prompt, which is then computed in full, whatever the prefix cache has.
     """
 
     max_tokens: int
@@ -39,6 +40,7 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     stop_token_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
 
@@ -77,6 +79,7 @@ class Request:
     slot: int | None = None
     pages: list[int] = field(default_factory=list)
     page_hashes: list[bytes] = field(default_factory=list)  # of the full pages, in order
+    prompt_scores: list[TokenLogprob] = field(default_factory=list)  # from the second token on
     finish_reason: FinishReason | None = None
 
     @property
@@ -95,15 +98,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """Log-probability of one generated token, before temperature, penalties and masks.
+    """Log-probability of one token, before temperature, penalties and masks.
 
     `top` holds the most likely (token id, logprob), best first; the chosen token's entry there,
-    if any, is the same double as `logprob`.
+    if any, is the same double as `logprob`. `rank` counts from 1, the likeliest; known of prompt
+    tokens only.
     """
 
     token_id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +116,15 @@ class TokenDelta:
     """What one step gave one request.
 
     `finish_reason` is set on the last delta of a request and only there. `stop_token_id` is the
-    member of `stop_token_ids` that ended it (None for the model's own end of sequence). `error`
+    member of `stop_token_ids` that ended it (None for the model's own end of sequence).
+    `prompt_logprobs` come with the first token, one for each of the prompt but its first. `error`
     is set with FinishReason.ERROR.
     """
 
     request_id: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()  # one per token id when asked for, else empty
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
     num_cached_tokens: int = 0

@@ -24,6 +24,7 @@ from jaxserve.engine.batch import (
     Buckets,
     Inputs,
     Packer,
+    Words,
     num_words,
     pack_draw,
     row_of_token,
@@ -33,9 +34,11 @@ from jaxserve.engine.batch import (
 )
 from jaxserve.engine.request import EngineLimits, Request
 from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sample
+from jaxserve.engine.scoring import read_scores, score, targets_of
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Step, StepResult
 from jaxserve.models.attention.interface import AttentionBackend
+from jaxserve.models.decoder import Decoder
 from jaxserve.models.kv_cache import Pages, init_pages, page_shardings
 from jaxserve.models.loading import LoadedModel
 
@@ -56,6 +59,7 @@ class InFlight:
 
     step: Step
     draw: jax.Array
+    scores: jax.Array | None  # when a row of the step wants its prompt scored
 
 
 class Runner:
@@ -85,6 +89,7 @@ class Runner:
         )
         self._packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
         self._programs: dict[Bucket, Any] = {}
+        self._scorings: dict[Bucket, Any] = {}  # of prompts, from a mixed program's hidden states
         self._ready = False
         self._num_compiled_after_ready = 0
         self._state = self._build_state(mesh)
@@ -96,7 +101,7 @@ class Runner:
 
     @property
     def num_programs(self) -> int:
-        return len(self._buckets.all) + 1
+        return len(self._buckets.all) + len(self._buckets.mixed) + 1
 
     def warm_up(
         self, *, threads: int = 2, on_compiled: Callable[[str, float], None] = lambda *_: None
@@ -111,13 +116,22 @@ class Runner:
             self._programs[bucket] = self._compile(bucket)
             on_compiled(str(bucket), time.perf_counter() - started)
 
+        def compile_scoring(bucket: Bucket) -> None:
+            started = time.perf_counter()
+            self._scorings[bucket] = self._compile_scoring(bucket)
+            on_compiled(f"score {bucket.num_tokens}", time.perf_counter() - started)
+
         with ThreadPoolExecutor(threads) as pool:
             slot_program = pool.submit(self._compile_set_slot)
             list(pool.map(compile_bucket, self._buckets.all))
+            list(pool.map(compile_scoring, self._buckets.mixed))
             self._set_slot = slot_program.result()
         on_compiled("slot", 0.0)
+        idle = Step(())
         for bucket in self._buckets.all:
-            jax.block_until_ready(self._run(bucket, self._packer.pack(Step(()), bucket)))
+            draw, hidden = self._run(bucket, self._packer.pack(idle, bucket))
+            scores = None if hidden is None else self._score(idle, bucket, hidden)
+            jax.block_until_ready((draw, scores))
         jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
         self._ready = True
 
@@ -133,18 +147,32 @@ class Runner:
             if row.takes_slot and _uses_slot_table(row.request):
                 self._write_slot(row.slot, row.request)
         bucket = self._buckets.smallest(step)
-        draw = self._run(bucket, self._packer.pack(step, bucket))
+        draw, hidden = self._run(bucket, self._packer.pack(step, bucket))
         draw.copy_to_host_async()
-        return InFlight(step, draw)
+        if hidden is None or not step.scores_prompts:
+            return InFlight(step, draw, None)
+        scores = self._score(step, bucket, hidden)
+        scores.copy_to_host_async()
+        return InFlight(step, draw, scores)
 
     def collect(self, in_flight: InFlight) -> StepResult:
         """Wait for a step and read what it drew."""
-        return unpack_draw(np.asarray(in_flight.draw), in_flight.step)
+        sampled = unpack_draw(np.asarray(in_flight.draw), in_flight.step)
+        if in_flight.scores is None:
+            return StepResult(sampled)
+        return StepResult(sampled, read_scores(np.asarray(in_flight.scores), in_flight.step))
 
-    def _run(self, bucket: Bucket, words: np.ndarray[Any, Any]) -> jax.Array:
+    def _run(self, bucket: Bucket, words: Words) -> tuple[jax.Array, jax.Array | None]:
+        """The packed draw, and from a mixed program the last hidden states [T, D]."""
         on_device = jax.device_put(words, self._replicated)
-        self._state, draw = self._programs[bucket](self._model.params, self._state, on_device)
-        return draw
+        self._state, draw, hidden = self._programs[bucket](
+            self._model.params, self._state, on_device
+        )
+        return draw, hidden
+
+    def _score(self, step: Step, bucket: Bucket, hidden: jax.Array) -> jax.Array:
+        targets = jax.device_put(targets_of(step, bucket.num_tokens), self._replicated)
+        return self._scorings[bucket](self._model.params, hidden, targets)
 
     def _write_slot(self, slot: int, request: Request) -> None:
         stops = self._limits.eos_token_ids | request.params.stop_token_ids
@@ -181,14 +209,37 @@ class Runner:
     def _compile(self, bucket: Bucket) -> Any:
         def step(
             params: tuple[jax.Array, ...], state: DeviceState, words: jax.Array
-        ) -> tuple[DeviceState, jax.Array]:
+        ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
             inputs = unpack(words, bucket, self._sizes.pages_per_seq)
             return self._step(params, state, inputs, bucket)
 
         size = num_words(bucket, self._sizes.pages_per_seq)
         words = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=self._replicated)
-        jitted = jax.jit(step, donate_argnums=1, out_shardings=(self._shardings, self._replicated))
+        hidden_sharding = None if bucket.one_token_per_row else self._replicated
+        shardings = (self._shardings, self._replicated, hidden_sharding)
+        jitted = jax.jit(step, donate_argnums=1, out_shardings=shardings)
         return jitted.lower(self._model.params, self._state, words).compile()
+
+    def _compile_scoring(self, bucket: Bucket) -> Any:
+        def score_prompts(
+            params: tuple[jax.Array, ...], hidden: jax.Array, targets: jax.Array
+        ) -> jax.Array:
+            model = self._model.merge(params)
+            return score(
+                hidden,
+                targets,
+                lambda states: self._logits(model, states),
+                num_valid=self._limits.vocab_size,
+                max_logprobs=self._limits.max_logprobs,
+            )
+
+        def replicated(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
+
+        hidden = replicated((bucket.num_tokens, self._model.config.embed_dim), self._dtype)
+        targets = replicated((bucket.num_tokens,), jnp.dtype(jnp.int32))
+        jitted = jax.jit(score_prompts, out_shardings=self._replicated)
+        return jitted.lower(self._model.params, hidden, targets).compile()
 
     def _compile_set_slot(self) -> Any:
         def set_slot(table: SlotTable, slot: jax.Array, words: jax.Array) -> SlotTable:
@@ -205,7 +256,7 @@ class Runner:
 
     def _step(
         self, params: tuple[jax.Array, ...], state: DeviceState, inputs: Inputs, bucket: Bucket
-    ) -> tuple[DeviceState, jax.Array]:
+    ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
         """Forward, sample, carry: the body of every program. Donates `state`."""
         model = self._model.merge(params)
         cu_q_lens = inputs.attention.cu_q_lens
@@ -219,8 +270,7 @@ class Runner:
         )
         with jax.named_scope("logits"):
             last = (cu_q_lens[1:] - 1).clip(0)
-            logits = model.logits(hidden[last])
-            logits = jax.lax.with_sharding_constraint(logits, self._replicated)
+            logits = self._logits(model, hidden[last])
         with jax.named_scope("sample"):
             draw = sample(
                 logits,
@@ -234,7 +284,11 @@ class Runner:
             last_tokens = state.last_tokens.at[slot].set(draw.tokens, mode="drop")
             counted = inputs.samples & inputs.sampling.counts_tokens
             table = count_tokens(state.slots, draw.tokens, inputs.slots, counted)
-        return DeviceState(pages, last_tokens, table), pack_draw(draw)
+        states = None if bucket.one_token_per_row else hidden
+        return DeviceState(pages, last_tokens, table), pack_draw(draw), states
+
+    def _logits(self, model: Decoder, hidden: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(model.logits(hidden), self._replicated)
 
     def _count_compilation(self, event: str, duration_secs: float, **_: object) -> None:
         if event == _COMPILE_EVENT:

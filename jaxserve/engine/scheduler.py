@@ -13,12 +13,13 @@ that: a page enters it only in `commit`, full, still its request's own, with com
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from jaxserve.engine.admission import Admission
 from jaxserve.engine.metrics import EngineStats, EngineTotals, FixedSizes
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
-from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
+from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta, TokenLogprob
 from jaxserve.engine.step import Row, Sampled, Step, StepResult
 from jaxserve.engine.stopping import reason_to_end
 from jaxserve.errors import ConfigError
@@ -99,11 +100,13 @@ class Scheduler:
         assert self._in_flight.popleft() is step, "steps are committed in the order of planning"
         self._totals.steps += 1
         deltas = []
-        for row, sampled in zip(step.rows, result.sampled, strict=True):
+        for index, (row, sampled) in enumerate(zip(step.rows, result.sampled, strict=True)):
             assert row.samples == (sampled is not None), f"{sampled} does not answer {row}"
             if row.request.finish_reason is not None:  # it ended while the step was in flight
                 self._totals.discarded_tokens += row.num_tokens
                 continue
+            if result.scores:
+                _keep_scores(row, result.scores[index])
             # Without a slot it was preempted since: the pages of this row are others' now.
             if row.request.slot is not None and (sampled is None or sampled.finite):
                 index_full_pages(self._pool, row)
@@ -216,6 +219,7 @@ class Scheduler:
             finish_reason=reason,
             stop_token_id=stop_token_id,
             num_cached_tokens=request.num_cached_tokens or 0,
+            prompt_logprobs=tuple(request.prompt_scores) if len(request.output_ids) == 1 else (),
         )
 
     def _end(self, request: Request, reason: FinishReason) -> None:
@@ -248,6 +252,12 @@ def _plan_row(request: Request, num_tokens: int, *, takes_slot: bool = False) ->
     request.num_computed_tokens += num_tokens
     request.num_pending += samples
     return Row(request, request.slot, start, num_tokens, samples, takes_slot)
+
+
+def _keep_scores(row: Row, scores: Sequence[TokenLogprob]) -> None:
+    """Add the scores of the tokens after the row's; those of a former life are there already."""
+    kept = row.request.prompt_scores
+    kept.extend(scores[max(0, len(kept) - row.start) :])
 
 
 def _last_delta(request: Request, *, error: str | None = None) -> TokenDelta:

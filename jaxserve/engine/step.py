@@ -23,6 +23,12 @@ class Row:
     samples: bool
     takes_slot: bool
 
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether it is asked how likely the tokens after these are; some are the prompt's."""
+        wanted = self.request.params.prompt_logprobs is not None
+        return wanted and self.start + 1 < len(self.request.prompt_ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -38,6 +44,10 @@ class Step:
     def decode_only(self) -> bool:
         return all(row.num_tokens == 1 for row in self.rows)
 
+    @property
+    def scores_prompts(self) -> bool:
+        return any(row.scores_prompt for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
@@ -50,6 +60,8 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One entry per row of the step, None for the rows that do not sample."""
+    """One entry per row of the step: None for the rows that do not sample, and the scores of the
+    prompt tokens that follow the row's; no scores at all when no row of the step wants them."""
 
     sampled: tuple[Sampled | None, ...]
+    scores: tuple[tuple[TokenLogprob, ...], ...] = ()

@@ -24,15 +24,20 @@ class TextLogprob:
     token_bytes: bytes
     logprob: float
     top: tuple[TextLogprob, ...] = ()
+    rank: int | None = None  # of a prompt's token among all; 1 is the likeliest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDelta:
-    """A piece of a sequence's text; `finish_reason` is set on the last one and only there."""
+    """A piece of a sequence's text; `finish_reason` is set on the last one and only there.
+
+    `prompt_logprobs` come with the first: one for each token of the prompt but its first.
+    """
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TextLogprob, ...] = ()
+    prompt_logprobs: tuple[TextLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # matched stop string or stop token id; None for EOS
     num_cached_tokens: int = 0
@@ -46,6 +51,7 @@ def merge_deltas(deltas: Sequence[TextDelta]) -> TextDelta:
         text="".join(delta.text for delta in deltas),
         token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
         logprobs=tuple(entry for delta in deltas for entry in delta.logprobs),
+        prompt_logprobs=tuple(entry for delta in deltas for entry in delta.prompt_logprobs),
         finish_reason=deltas[-1].finish_reason,
         stop_reason=deltas[-1].stop_reason,
         num_cached_tokens=max((delta.num_cached_tokens for delta in deltas), default=0),
@@ -55,7 +61,8 @@ def merge_deltas(deltas: Sequence[TextDelta]) -> TextDelta:
 def text_logprob(tokenizer: Tokenizer, entry: TokenLogprob) -> TextLogprob:
     """The engine's entry with token text and bytes; minus infinity becomes `MIN_LOGPROB`."""
     top = tuple(_text_logprob(tokenizer, token_id, logprob) for token_id, logprob in entry.top)
-    return replace(_text_logprob(tokenizer, entry.token_id, entry.logprob), top=top)
+    told = _text_logprob(tokenizer, entry.token_id, entry.logprob)
+    return replace(told, top=top, rank=entry.rank)
 
 
 def printable_token(token_bytes: bytes) -> str:

@@ -49,11 +49,12 @@ class OutputText:
             finish_reason, stop_reason = FinishReason.STOP, self._stop
         elif finish_reason is not None:
             text += self._matcher.flush() + self._detokenizer.flush()
-        entries = delta.logprobs[:num_read]
+        entries, tokenizer = delta.logprobs[:num_read], self._detokenizer.tokenizer
         return TextDelta(
             text=text,
             token_ids=delta.token_ids[:num_read],
-            logprobs=tuple(text_logprob(self._detokenizer.tokenizer, entry) for entry in entries),
+            logprobs=tuple(text_logprob(tokenizer, entry) for entry in entries),
+            prompt_logprobs=tuple(text_logprob(tokenizer, each) for each in delta.prompt_logprobs),
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             num_cached_tokens=delta.num_cached_tokens,

@@ -9,7 +9,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxserve.engine.pages import PagePool
-from jaxserve.engine.request import EngineLimits, FinishReason, Request, SamplingParams
+from jaxserve.engine.request import (
+    EngineLimits,
+    FinishReason,
+    Request,
+    SamplingParams,
+    TokenLogprob,
+)
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.sizes import EngineSizes
@@ -46,6 +52,7 @@ def make_runner(folder: Path, *, tensor_parallel: int = 1, sizes: EngineSizes = 
 class Answer:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
     error: str | None = None
@@ -91,6 +98,7 @@ class Driver:
             answer = answers[delta.request_id]
             answer.token_ids += delta.token_ids
             answer.logprobs += [entry.logprob for entry in delta.logprobs]
+            answer.prompt_logprobs += delta.prompt_logprobs
             answer.finish_reason = delta.finish_reason
             answer.num_cached_tokens = delta.num_cached_tokens
             answer.error = delta.error

@@ -150,7 +150,7 @@ def test_a_draw_comes_back_as_it_was() -> None:
         top_tokens=jnp.asarray([[0] * 3, [8, 6, 9], [0] * 3], jnp.int32),
         top_logprobs=jnp.asarray([[0] * 3, [-0.5, -1.5, -2.0], [0] * 3], jnp.float32),
     )
-    first, second, third = unpack_draw(np.asarray(pack_draw(draw)), step).sampled
+    first, second, third = unpack_draw(np.asarray(pack_draw(draw)), step)
     assert third is None
     assert first is not None and (first.token_id, first.finite, first.logprob) == (5, False, None)
     assert second is not None and second.logprob is not None

@@ -28,7 +28,7 @@ from jaxserve.text.chat import ChatOptions
 from jaxserve.text.delta import TextDelta, TextLogprob, merge_deltas
 from jaxserve.text.detokenizer import Detokenizer
 from jaxserve.text.output import OutputText
-from jaxserve.text.prompt import PromptEncoder, check_token_ids
+from jaxserve.text.prompt import PromptEncoder, Truncation, check_token_ids
 from jaxserve.text.tokenizer import Tokenizer, TokenSpan
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "TextLogprob",
     "TextRequest",
     "TextStream",
+    "Truncation",
 ]
 
 MAX_STOP_CHARS = 4096  # of one stop string; matching prepares a table of that size
@@ -103,20 +104,30 @@ class TextGenerator:
         self._encoder.close()
 
     async def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions | None = None
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: ChatOptions | None = None,
+        truncation: Truncation | None = None,
     ) -> list[int]:
         """The prompt of a conversation, through the model's own chat template.
 
-        Raises InvalidRequest with the template's words when it refuses, ContextLengthExceeded.
+        Raises InvalidRequest with the template's words when it refuses, and, unless it may be
+        truncated, ContextLengthExceeded.
         """
-        return await self._encoder.encode_chat(messages, options or ChatOptions())
+        return await self._encoder.encode_chat(messages, options or ChatOptions(), truncation)
 
     async def encode_text(
-        self, text: str, *, add_special_tokens: bool = True, param: str = "prompt"
+        self,
+        text: str,
+        *,
+        add_special_tokens: bool = True,
+        param: str = "prompt",
+        truncation: Truncation | None = None,
     ) -> list[int]:
-        """The token ids of `text`; raises ContextLengthExceeded without encoding what is huge."""
+        """The token ids of `text`; what is huge is refused (ContextLengthExceeded) or, when it may
+        be truncated, cut before it is encoded."""
         return await self._encoder.encode_text(
-            text, add_special_tokens=add_special_tokens, param=param
+            text, add_special_tokens=add_special_tokens, param=param, truncation=truncation
         )
 
     async def encode_spans(
@@ -187,12 +198,13 @@ class TextGenerator:
         check_token_ids(request.prompt_ids, vocab_size, param=param)
         check_token_ids([i for i, _ in params.logit_bias], vocab_size, param="logit_bias")
         check_token_ids(sorted(params.stop_token_ids), vocab_size, param="stop_token_ids")
+        allowed = sorted(params.allowed_token_ids or ())
+        check_token_ids(allowed, vocab_size, param="allowed_token_ids")
         self.max_tokens_for(len(request.prompt_ids), params.max_tokens, param=param)
-        if (params.logprobs or 0) > self.limits.max_logprobs:
-            raise InvalidRequest(
-                f"logprobs is {params.logprobs}; at most {self.limits.max_logprobs} can be had",
-                param="logprobs",
-            )
+        for name in ("logprobs", "prompt_logprobs"):
+            asked, limit = getattr(params, name) or 0, self.limits.max_logprobs
+            if asked > limit:
+                raise InvalidRequest(f"{name} is {asked}; at most {limit} can be had", param=name)
         if request.n < 1:
             raise InvalidRequest(f"n is {request.n}; ask for 1 or more", param="n")
         if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in request.stop):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
 
@@ -239,6 +239,7 @@ class ScriptedEngine:
             error = "scripted failure"
             return TokenDelta(request_id=request.id, finish_reason=FinishReason.ERROR, error=error)
         drawn: list[int] = []
+        scores = () if request.output_ids else self._prompt_scores(request)
         reason, stop_token_id = None, None
         for _ in range(next(iter(run.chunks))):
             request.output_ids.append(run.script[len(request.output_ids) % len(run.script)])
@@ -253,7 +254,15 @@ class ScriptedEngine:
             finish_reason=reason,
             stop_token_id=stop_token_id,
             num_cached_tokens=self.num_cached_tokens,
+            prompt_logprobs=scores,
         )
+
+    def _prompt_scores(self, request: Request) -> tuple[TokenLogprob, ...]:
+        count = request.params.prompt_logprobs
+        if count is None:
+            return ()
+        scored = (self._logprob(token_id, count) for token_id in request.prompt_ids[1:])
+        return tuple(replace(entry, rank=1) for entry in scored)
 
     def _logprobs(self, request: Request, drawn: list[int]) -> tuple[TokenLogprob, ...]:
         count = request.params.logprobs

@@ -93,6 +93,7 @@ _STEP_FIELDS = {"slot": 1, "samples": 1, "start": 1, "num_tokens": 1}
 _FLOAT_FIELDS = {
     "temperature": 1,
     "top_p": 1,
+    "typical_p": 1,
     "min_p": 1,
     "presence_penalty": 1,
     "frequency_penalty": 1,
@@ -169,7 +170,7 @@ def _request_words(request: Request) -> Words:
     words[_COLUMN["seed"] : _COLUMN["seed"] + 2] = _seed_words(params.seed or 0)
     words[_COLUMN["stops_from"]] = len(request.prompt_ids) + params.min_tokens
     words[_COLUMN["counts_tokens"]] = params.needs_token_counts
-    words[_COLUMN["has_bias"]] = bool(params.logit_bias)
+    words[_COLUMN["has_bias"]] = params.has_bias
     words[_COLUMN["wants_logprobs"]] = params.logprobs is not None
     return words
 
@@ -200,6 +201,7 @@ def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
             temperature=floating("temperature"),
             top_k=integer("top_k"),
             top_p=floating("top_p"),
+            typical_p=floating("typical_p"),
             min_p=floating("min_p"),
             presence_penalty=floating("presence_penalty"),
             frequency_penalty=floating("frequency_penalty"),
@@ -279,6 +281,10 @@ def slot_words(request: Request, vocab_size: int, stop_ids: frozenset[int]) -> W
     words[0] = np.bincount(np.asarray(request.output_ids, np.int64), minlength=vocab_size)
     words[1, list(request.prompt_ids)] = 1
     words[2, list(stop_ids)] = 1
+    biases = words[3].view(np.float32)
+    if request.params.allowed_token_ids is not None:
+        biases[:] = -np.inf
+        biases[list(request.params.allowed_token_ids)] = 0.0
     for token, bias in request.params.logit_bias:
-        words[3].view(np.float32)[token] += bias if bias > -100 else -np.inf
+        biases[token] += bias if bias > -100 else -np.inf
     return words

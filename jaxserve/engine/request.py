@@ -22,10 +22,11 @@ class FinishReason(enum.StrEnum):
 class SamplingParams:
     """How to draw tokens and when to stop; every value already validated.
 
-    Temperature 0 is greedy and ignores top_k, top_p and min_p. `top_k` 0 is off. `seed` None
-    means the engine picks one. `logprobs` is None for none, else how many alternatives come with
-    the chosen token (0 to `EngineLimits.max_logprobs`); `prompt_logprobs` the same for the tokens
-    of the prompt, which is then computed in full, whatever the prefix cache has.
+    Temperature 0 is greedy and ignores top_k, top_p, typical_p and min_p. `top_k` 0 is off.
+    `seed` None means the engine picks one. `logprobs` is None for none, else how many
+    alternatives come with the chosen token (0 to `EngineLimits.max_logprobs`); `prompt_logprobs`
+    the same for the tokens of the prompt, which is then computed in full, whatever the prefix
+    cache has. Only `allowed_token_ids` are drawn, unless it is None.
     """
 
     max_tokens: int
@@ -33,11 +34,13 @@ class SamplingParams:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    typical_p: float = 1.0
     min_p: float = 0.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+    allowed_token_ids: frozenset[int] | None = None
     seed: int | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
@@ -47,6 +50,10 @@ class SamplingParams:
     @property
     def greedy(self) -> bool:
         return self.temperature == 0.0 or self.top_k == 1
+
+    @property
+    def has_bias(self) -> bool:
+        return bool(self.logit_bias) or self.allowed_token_ids is not None
 
     @property
     def needs_token_counts(self) -> bool:

@@ -297,7 +297,7 @@ class Runner:
 
 def _uses_slot_table(request: Request) -> bool:
     params = request.params
-    return params.needs_token_counts or bool(params.logit_bias) or params.min_tokens > 0
+    return params.needs_token_counts or params.has_bias or params.min_tokens > 0
 
 
 def _min_rows(dtype: jnp.dtype, mesh: Mesh) -> int:

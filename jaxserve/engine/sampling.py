@@ -23,6 +23,7 @@ class BatchSampling(NamedTuple):
     temperature: jax.Array  # f32[R]; 0 is greedy
     top_k: jax.Array  # i32[R]; 0 is off
     top_p: jax.Array  # f32[R]; 1 is off
+    typical_p: jax.Array  # f32[R]; 1 is off
     min_p: jax.Array  # f32[R]; 0 is off
     presence_penalty: jax.Array  # f32[R]
     frequency_penalty: jax.Array  # f32[R]
@@ -77,7 +78,8 @@ def sample(
 
     Order: repetition (Keskar et al., arXiv:1909.05858), frequency and presence penalties, bias,
     banned stops; temperature; top-k; top-p (Holtzman et al., arXiv:1904.09751), the crossing
-    token included; min-p (Nguyen et al., arXiv:2407.01082). Tokens that tie with the last one
+    token included; typical-p (Meister et al., arXiv:2202.00666); min-p (Nguyen et al.,
+    arXiv:2407.01082). Tokens that tie with the last one
     kept are kept too, as in transformers. Greedy ties go to the lowest id. Ids at or past
     `num_valid` (padding of the embedding) are never drawn.
     """
@@ -132,6 +134,7 @@ def _draw(logits: jax.Array, params: BatchSampling) -> jax.Array:
     temperature = jnp.where(greedy, 1.0, jnp.maximum(params.temperature, _MIN_TEMPERATURE))
     scaled = logits / temperature[:, None]
     filtered = (params.top_k > 0) | (params.top_p < 1) | (params.min_p > 0)
+    filtered |= params.typical_p < 1
     kept = jax.lax.cond((filtered & ~greedy).any(), lambda: _filter(scaled, params), lambda: scaled)
     noise = jax.vmap(_gumbel, (0, 0, None))(params.seed, params.position, logits.shape[-1])
     chosen = jnp.where(greedy[:, None], logits, kept + noise)
@@ -154,8 +157,22 @@ def _filter(logits: jax.Array, params: BatchSampling) -> jax.Array:
     crossing = jnp.where(params.top_p < 1, crossing, 0)
     logits = jnp.where(keys >= crossing[:, None], logits, _BANNED)
 
+    typical = params.typical_p < 1
+    logits = jax.lax.cond(typical.any(), lambda: _typical(logits, params.typical_p), lambda: logits)
+
     floor = logits.max(-1) + jnp.log(params.min_p)  # -inf when off
     return jnp.where(logits >= floor[:, None], logits, _BANNED)
+
+
+def _typical(logits: jax.Array, mass: jax.Array) -> jax.Array:
+    """Keep the tokens whose surprise is nearest to the expected one, until they have the mass."""
+    logprobs = jax.nn.log_softmax(logits, -1)
+    probs = jnp.exp(logprobs)
+    entropy = -jnp.where(probs > 0, probs * logprobs, 0.0).sum(-1, keepdims=True)
+    nearness = _sortable(-jnp.abs(-logprobs - entropy))
+    crossing = _largest_key(nearness, lambda kept: jnp.where(kept, probs, 0).sum(-1) >= mass)
+    crossing = jnp.where(mass < 1, crossing, 0)
+    return jnp.where(nearness >= crossing[:, None], logits, _BANNED)
 
 
 def _sortable(values: jax.Array) -> jax.Array:

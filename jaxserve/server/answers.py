@@ -7,7 +7,7 @@ of a choice add up, so a streamed answer and a whole one can not differ.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -82,6 +82,8 @@ class Answer:
     choices: list[Choice]
     options: StreamOptions
     once: dict[str, Any] = field(default_factory=dict)  # told beside the first choices
+    at_end: Callable[[], dict[str, Any]] = dict  # told beside the choices of a whole answer
+    num_kept: int  # of each prompt's samples; fewer than all are told only when whole
 
     def headers(self) -> dict[str, str]:
         return {}
@@ -92,9 +94,15 @@ class Answer:
         async with aclosing(self.generation.deltas()) as deltas:
             async for index, delta in deltas:
                 told[index].extend(self.choices[index].pieces(delta))
-        choices = [choice.whole(pieces) for choice, pieces in zip(self.choices, told, strict=True)]
+        choices = [self.choices[index].whole(told[index]) for index in self._kept()]
+        told_choices = [choice | {"index": index} for index, choice in enumerate(choices)]
         usage = self.generation.usage.as_json()
-        return self.frame.around(choices, **self.once, usage=usage)
+        return self.frame.around(told_choices, **self.once, **self.at_end(), usage=usage)
+
+    def _kept(self) -> Sequence[int]:
+        if self.num_kept == self.generation.num_samples:
+            return range(len(self.choices))
+        return self.generation.best(self.num_kept)
 
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """The answer as it comes; with `include_usage` the last event has the usage alone."""

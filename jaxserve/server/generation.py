@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from jaxserve.engine.request import FinishReason
 from jaxserve.errors import EngineFailed, InvalidRequest, JaxserveError
-from jaxserve.generate import TextDelta, TextGenerator, TextRequest, TextStream
+from jaxserve.generate import TextDelta, TextGenerator, TextLogprob, TextRequest, TextStream
 from jaxserve.server.errors import BrokenOff
 
 Indexed = tuple[int, TextDelta]
@@ -37,11 +37,24 @@ class Usage:
 
 
 class Generation:
-    """Running sequences; index = position of the prompt * n + sample."""
+    """Running sequences; index = position of the prompt * n + sample.
 
-    def __init__(self, streams: Sequence[TextStream], requests: Sequence[TextRequest]) -> None:
+    With `only_scores` the one token that is drawn after each prompt is not told.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[TextStream],
+        requests: Sequence[TextRequest],
+        *,
+        only_scores: bool = False,
+    ) -> None:
         self._streams = streams
+        self._only_scores = only_scores
+        self._sums = [0.0] * len(streams)  # of the log-probabilities, where they were asked for
+        self._counts = [0] * len(streams)
         self.num_samples = requests[0].n
+        self.prompt_logprobs: list[tuple[TextLogprob, ...]] = [()] * len(requests)
         self._cached = [0] * len(requests)
         self.usage = Usage(sum(len(request.prompt_ids) for request in requests))
 
@@ -62,8 +75,9 @@ class Generation:
                 async for index, delta in indexed:
                     if delta.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
                         raise EngineFailed("the request was aborted")
-                    self._count(index, delta)
-                    yield index, delta
+                    told = _without_output(delta) if self._only_scores else delta
+                    self._count(index, told)
+                    yield index, told
         except EngineFailed as error:
             raise BrokenOff(str(error)) from error
         finally:
@@ -71,14 +85,32 @@ class Generation:
 
     def _count(self, index: int, delta: TextDelta) -> None:
         self.usage.completion_tokens += len(delta.token_ids)
+        self._sums[index] += sum(entry.logprob for entry in delta.logprobs)
+        self._counts[index] += len(delta.logprobs)
         prompt, sample = divmod(index, self.num_samples)
         if sample == 0:  # the others find the first one's pages
             self._cached[prompt] = max(self._cached[prompt], delta.num_cached_tokens)
             self.usage.cached_tokens = sum(self._cached)
+            self.prompt_logprobs[prompt] += delta.prompt_logprobs
+
+    def best(self, num_kept: int) -> list[int]:
+        """The indices of the `num_kept` likeliest samples of each prompt, the likeliest first."""
+        best: list[int] = []
+        for first in range(0, len(self._streams), self.num_samples):
+            samples = range(first, first + self.num_samples)
+            best += sorted(samples, key=lambda index: -self._mean_logprob(index))[:num_kept]
+        return best
+
+    def _mean_logprob(self, index: int) -> float:
+        return self._sums[index] / max(self._counts[index], 1)
 
 
 def start_generation(
-    generator: TextGenerator, requests: Sequence[TextRequest], *, param: str
+    generator: TextGenerator,
+    requests: Sequence[TextRequest],
+    *,
+    param: str,
+    only_scores: bool = False,
 ) -> Generation:
     """Submit every request, or none: raises what `TextGenerator.submit` raises."""
     num_sequences = sum(request.n for request in requests)
@@ -96,7 +128,12 @@ def start_generation(
         for stream in streams:
             stream.cancel()
         raise
-    return Generation(streams, requests)
+    return Generation(streams, requests, only_scores=only_scores)
+
+
+def _without_output(delta: TextDelta) -> TextDelta:
+    ended = None if delta.finish_reason is None else FinishReason.LENGTH
+    return TextDelta(prompt_logprobs=delta.prompt_logprobs, finish_reason=ended)
 
 
 async def _interleaved(streams: Sequence[TextStream]) -> AsyncGenerator[Indexed, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxserve.generate import TextLogprob
@@ -47,6 +47,22 @@ def completion_logprobs(
         lists["top_logprobs"].append(_top(entry, as_ids))
         lists["text_offset"].append(offsets.advance(entry.token_bytes))
     return lists
+
+
+def prompt_logprobs(
+    token_ids: Sequence[int], scores: Sequence[TextLogprob]
+) -> list[dict[str, dict[str, Any]] | None]:
+    """vLLM's format: for each token of the prompt a map from ids to scores, null for the first."""
+    assert len(scores) == len(token_ids) - 1, "a token of the prompt was not scored"
+    return [None, *map(_ranked, scores)]
+
+
+def _ranked(entry: TextLogprob) -> dict[str, dict[str, Any]]:
+    ranked = [(rank, other) for rank, other in enumerate(entry.top, 1)]
+    return {
+        str(other.token_id): {"logprob": other.logprob, "rank": rank, "decoded_token": other.token}
+        for rank, other in (*ranked, (entry.rank, entry))
+    }
 
 
 def _top(entry: TextLogprob, as_ids: bool) -> dict[str, float]:

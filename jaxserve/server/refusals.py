@@ -41,9 +41,7 @@ def _is_plain_text(value: object) -> bool:
 _CONSTRAIN = "output can not be constrained yet: describe the form you want in the prompt"
 _BEAM = "beam search is not offered: use n with a temperature above 0"
 _TOOLS = "use tools and tool_choice"
-_PROMPT_SCORES = "prompt tokens are not scored yet: ask for logprobs of the output only"
 _IDS = "use logit_bias to favour or ban single tokens"
-_CUT = "shorten the prompt before sending it"
 
 CHAT_TEMPLATE = Refusal(
     "chat_template", "the model's own template is used; chat_template_kwargs reach it"
@@ -58,15 +56,11 @@ COMMON = (
     Refusal("guided_grammar", _CONSTRAIN),
     Refusal("grammar", _CONSTRAIN, is_empty),
     Refusal("json_schema", _CONSTRAIN, is_empty),
-    Refusal("typical_p", "leave it at 1, or use top_p or min_p", number(1), "unsupported_value"),
     Refusal("use_beam_search", _BEAM, one_of(False)),
     Refusal("length_penalty", _BEAM, number(1)),
     Refusal("early_stopping", _BEAM, one_of(False)),
-    Refusal("allowed_token_ids", _IDS),
     Refusal("bad_words", _IDS, is_empty),
     Refusal("logprob_token_ids", "use top_logprobs or logprobs", is_empty),
-    Refusal("prompt_logprobs", _PROMPT_SCORES),
-    Refusal("truncate_prompt_tokens", _CUT),
     Refusal("repetition_detection", "use repetition_penalty or frequency_penalty"),
     Refusal("return_prompt_text", "use return_token_ids for the prompt's ids", one_of(False)),
 )

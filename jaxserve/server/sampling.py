@@ -73,6 +73,7 @@ def sampling_params(
             param="min_tokens",
         )
     top_p = _given(body.top_p, defaults.top_p, 1.0)
+    allowed = body.allowed_token_ids
     top_k = max(_given(body.top_k, defaults.top_k, 0), 0)  # -1 is off too
     return SamplingParams(
         max_tokens=max_tokens,
@@ -81,12 +82,15 @@ def sampling_params(
         top_k=1 if top_p == 0 else min(top_k, limits.vocab_size),
         top_p=top_p or 1.0,
         min_p=_given(body.min_p, defaults.min_p, 0.0),
+        typical_p=body.typical_p,
         presence_penalty=body.presence_penalty,
         frequency_penalty=body.frequency_penalty,
         repetition_penalty=_given(body.repetition_penalty, defaults.repetition_penalty, 1.0),
         logit_bias=_logit_bias(body.logit_bias),
+        allowed_token_ids=None if allowed is None else frozenset(allowed),
         seed=None if body.seed in (None, -1) else body.seed,
         logprobs=num_logprobs,
+        prompt_logprobs=body.num_prompt_logprobs,
         stop_token_ids=frozenset(body.stop_token_ids),
         ignore_eos=body.ignore_eos,
     )

@@ -37,6 +37,7 @@ MAX_STOPS = 64
 MAX_PROMPTS = 1024
 MAX_ALTERNATIVES = 20
 MAX_SAMPLES = 128
+MAX_BEST_OF = 20
 
 Prompt = str | list[int]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -90,7 +91,7 @@ class GenerationBody(WireModel):
     stream: Bool = False
     stream_options: StreamOptions = StreamOptions()
     n: Annotated[PositiveInt, Field(le=MAX_SAMPLES)] = 1
-    best_of: PositiveInt | None = None
+    best_of: Annotated[PositiveInt, Field(le=MAX_BEST_OF)] | None = None
     max_tokens: Annotated[Int, Field(ge=0)] | None = None
     min_tokens: Annotated[Int, Field(ge=0)] = 0
 
@@ -98,10 +99,12 @@ class GenerationBody(WireModel):
     top_p: Probability | None = None
     top_k: TopK | None = None
     min_p: Probability | None = None
+    typical_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     repetition_penalty: RepetitionPenalty | None = None
     logit_bias: dict[str, Float] = Field(default_factory=dict)
+    allowed_token_ids: Annotated[list[Int], Field(min_length=1)] | None = None
     seed: Seed | None = None
 
     stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
@@ -111,19 +114,41 @@ class GenerationBody(WireModel):
     skip_special_tokens: Bool = True
     spaces_between_special_tokens: Bool = True
     add_special_tokens: Bool | None = None
+    truncate_prompt_tokens: Annotated[Int, Field(ge=-1)] | None = None
+    truncation_side: Literal["left", "right"] = "left"
 
+    prompt_logprobs: Alternatives | None = None
     return_token_ids: Bool = False
     return_tokens_as_token_ids: Bool = False
     cache_salt: Annotated[Str, Field(min_length=1)] | None = None
     request_id: Annotated[Str, Field(pattern=r"^[\x21-\x7e]{1,128}$")] | None = None
 
+    @property
+    def num_samples(self) -> int:
+        """How many sequences to draw, of which the `n` likeliest are told."""
+        return self.best_of or self.n
+
+    @property
+    def only_scores(self) -> bool:
+        """Whether the prompt is all that is asked about."""
+        return False
+
+    @property
+    def num_prompt_logprobs(self) -> int | None:
+        """How many alternatives to score for each token of the prompt; None: no scores."""
+        return self.prompt_logprobs
+
     def check(self) -> None:
         if self.best_of is not None and self.best_of < self.n:
             raise wrong("best_of", f"must be at least n, which is {self.n}; got {self.best_of}")
-        if self.best_of is not None and self.best_of > self.n:
-            raise unsupported("best_of", f"above n is not offered: set n to {self.best_of}")
-        if self.max_tokens == 0:
+        if self.num_samples > self.n and self.stream:
+            raise wrong("best_of", "must be n when streaming: the best is known at the end")
+        if self.max_tokens == 0 and not self.only_scores:
             raise wrong("max_tokens", "must be at least 1")
+        if self.truncate_prompt_tokens == 0:
+            raise wrong("truncate_prompt_tokens", "must be at least 1, or -1 for what fits; got 0")
+        if self.prompt_logprobs is not None and self.stream:
+            raise wrong("prompt_logprobs", "can not be streamed; set stream to false")
 
 
 class ChatBody(GenerationBody):
@@ -167,12 +192,14 @@ class CompletionBody(GenerationBody):
     logprobs: Alternatives | None = None
     echo: Bool = False
 
-    def check(self) -> None:
-        if self.echo and self.max_tokens == 0:
-            raise unsupported("echo", "with max_tokens 0 is not: ask for at least 1 token")
-        super().check()
-        if self.echo and self.logprobs is not None:
-            raise unsupported("echo", "with logprobs is not: prompts are not scored yet")
+    @property
+    def only_scores(self) -> bool:
+        return self.echo and self.max_tokens == 0
+
+    @property
+    def num_prompt_logprobs(self) -> int | None:
+        asked = (self.prompt_logprobs, self.logprobs if self.echo else None)
+        return max((number for number in asked if number is not None), default=None)
 
 
 def parse_chat(body: dict[str, Any]) -> ChatBody:

@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jaxserve.generate import TextRequest
+from jaxserve.errors import InvalidRequest
+from jaxserve.generate import TextRequest, Truncation
 from jaxserve.server.answers import Answer, Frame, RunningAnswer
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.disconnect import unless_gone
@@ -132,6 +133,20 @@ def _told(error: Exception, state: ServerState) -> Exception:
     return error
 
 
+def truncation(state: ServerState, body: GenerationBody, asked: int | None) -> Truncation | None:
+    """What `body` lets be cut off its prompt, whose answer may get `asked` tokens."""
+    kept, limit = body.truncate_prompt_tokens, state.generator.limits.max_model_len
+    if kept is None:
+        return None
+    if kept > limit:
+        raise InvalidRequest(
+            f"truncate_prompt_tokens is {kept}, more than the model's context of {limit} tokens",
+            param="truncate_prompt_tokens",
+        )
+    fitting = max(limit - (asked or 1), 1)
+    return Truncation(fitting if kept == -1 else kept, body.truncation_side)
+
+
 def text_request(
     state: ServerState,
     body: GenerationBody,
@@ -141,7 +156,9 @@ def text_request(
     max_tokens: int,
     num_logprobs: int | None,
 ) -> TextRequest:
-    """What the text layer is asked for one prompt of `body`."""
+    """What the text layer is asked for one prompt of `body`; finding the best takes scores."""
+    if body.num_samples > body.n:
+        num_logprobs = num_logprobs or 0
     params = sampling_params(
         body,
         max_tokens=max_tokens,
@@ -153,7 +170,7 @@ def text_request(
         id=id,
         prompt_ids=tuple(prompt_ids),
         params=params,
-        n=body.n,
+        n=body.num_samples,
         stop=body.stop,
         include_stop_str_in_output=body.include_stop_str_in_output,
         skip_special_tokens=body.skip_special_tokens,

@@ -9,17 +9,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from jaxserve.errors import ContextLengthExceeded, InvalidRequest
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.tokenizer import Tokenizer, TokenSpan
 
 T = TypeVar("T")
+Side = Literal["left", "right"]
 
 INLINE_CHARS = 2048  # tokenized on the event loop in well under a millisecond
 NUM_THREADS = 2
 MAX_IDS_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Keep at most `num_tokens` of a prompt; what is too much is cut off at `side`."""
+
+    num_tokens: int
+    side: Side = "left"
+
+    def cut(self, token_ids: list[int]) -> list[int]:
+        left = self.side == "left"
+        return token_ids[-self.num_tokens :] if left else token_ids[: self.num_tokens]
+
+    def cut_text(self, text: str, num_chars: int) -> str:
+        """The text without what is far from being kept, so that it need not be tokenized."""
+        return text[-num_chars:] if self.side == "left" else text[:num_chars]
 
 
 class PromptEncoder:
@@ -31,17 +49,26 @@ class PromptEncoder:
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="jaxserve-text")
 
     async def encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: ChatOptions,
+        truncation: Truncation | None = None,
     ) -> list[int]:
-        return await self._in_thread(lambda: self._encode_chat(messages, options))
+        return await self._in_thread(lambda: self._encode_chat(messages, options, truncation))
 
-    async def encode_text(self, text: str, *, add_special_tokens: bool, param: str) -> list[int]:
-        self._refuse_long_text(text, param)
-        if len(text) <= INLINE_CHARS:
-            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        return await self._in_thread(
-            lambda: self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        )
+    async def encode_text(
+        self,
+        text: str,
+        *,
+        add_special_tokens: bool,
+        param: str,
+        truncation: Truncation | None = None,
+    ) -> list[int]:
+        def encode() -> list[int]:
+            special = add_special_tokens
+            return self._encode(text, special=special, param=param, truncation=truncation)
+
+        return encode() if len(text) <= INLINE_CHARS else await self._in_thread(encode)
 
     async def encode_spans(
         self, text: str, *, add_special_tokens: bool, param: str
@@ -86,15 +113,32 @@ class PromptEncoder:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _encode_chat(
-        self, messages: Sequence[Mapping[str, Any]], options: ChatOptions
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: ChatOptions,
+        truncation: Truncation | None,
     ) -> list[int]:
         text = self.tokenizer.render_chat(messages, options)
-        self._refuse_long_text(text, "messages")
-        return self.tokenizer.encode(text, add_special_tokens=options.add_special_tokens)
+        special = options.add_special_tokens
+        return self._encode(text, special=special, param="messages", truncation=truncation)
+
+    def _encode(
+        self, text: str, *, special: bool, param: str, truncation: Truncation | None
+    ) -> list[int]:
+        if truncation is None:
+            self._refuse_long_text(text, param)
+            return self.tokenizer.encode(text, add_special_tokens=special)
+        kept = truncation.cut_text(text, self._max_chars)
+        return truncation.cut(self.tokenizer.encode(kept, add_special_tokens=special))
+
+    @property
+    def _max_chars(self) -> int:
+        """Text with more characters has more tokens than the context."""
+        return self._max_model_len * max(self.tokenizer.longest_token, 1)
 
     def _refuse_long_text(self, text: str, param: str) -> None:
         longest = max(self.tokenizer.longest_token, 1)
-        if len(text) > self._max_model_len * longest:
+        if len(text) > self._max_chars:
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {self._max_model_len} tokens and the "
                 f"prompt has at least {-(-len(text) // longest)} ({len(text)} characters). "

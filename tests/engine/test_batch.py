@@ -79,6 +79,7 @@ def test_sampling_params_arrive_unchanged() -> None:
         temperature=0.7,
         top_k=9,
         top_p=0.8,
+        typical_p=0.6,
         min_p=0.1,
         presence_penalty=-1.5,
         frequency_penalty=0.25,
@@ -93,7 +94,7 @@ def test_sampling_params_arrive_unchanged() -> None:
     ).sampling
     assert np.allclose(got.temperature, 0.7)
     assert (got.top_k, got.seed, got.position) == (9, [7, 0xFFFFFFFE], 10)
-    assert np.allclose([got.top_p, got.min_p], [0.8, 0.1])
+    assert np.allclose([got.top_p, got.typical_p, got.min_p], [0.8, 0.6, 0.1])
     assert np.allclose(
         [got.presence_penalty, got.frequency_penalty, got.repetition_penalty], [-1.5, 0.25, 1.25]
     )
@@ -186,3 +187,10 @@ def test_a_slot_keeps_counts_prompt_stops_and_bias() -> None:
     assert words[1].sum() == 10
     assert np.flatnonzero(words[2]).tolist() == [9]
     assert words[3].view(np.float32)[[1, 2]].tolist() == [2.5, -np.inf]
+
+
+def test_what_is_not_allowed_is_banned_by_its_bias() -> None:
+    request = make_request(allowed_token_ids=frozenset({2, 7}), logit_bias=((7, 1.5), (9, 3.0)))
+    bias = slot_words(request, 24, frozenset())[3].view(np.float32)
+    assert {i: float(x) for i, x in enumerate(bias) if x != -np.inf} == {2: 0.0, 7: 1.5}
+    assert request.params.has_bias

@@ -32,6 +32,8 @@ PARAMS: list[dict[str, Any]] = [
     {"top_p": 0.3},
     {"top_p": 0.9},
     {"min_p": 0.2},
+    {"typical_p": 0.4},
+    {"temperature": 1.5, "top_k": 12, "typical_p": 0.8},
     {"top_k": 6, "top_p": 0.8},
     {"temperature": 0.7, "top_k": 9, "top_p": 0.7, "min_p": 0.3},
     {"repetition_penalty": 1.8},
@@ -70,6 +72,12 @@ def oracle(params: dict[str, Any]) -> np.ndarray[Any, Any]:
         order = np.argsort(-probs)
         before = np.cumsum(probs[order]) - probs[order]
         probs[order[before >= params["top_p"]]] = 0.0
+    if params.get("typical_p", 1.0) < 1.0:
+        probs /= probs.sum()
+        surprise = -np.log(probs, where=probs > 0, out=np.full(VOCAB, -np.inf))
+        order = np.argsort(np.abs(surprise - (probs * np.where(probs > 0, surprise, 0)).sum()))
+        before = np.cumsum(probs[order]) - probs[order]
+        probs[order[before >= params["typical_p"]]] = 0.0
     probs[probs < params.get("min_p", 0.0) * probs.max()] = 0.0
     return probs / probs.sum()
 
@@ -83,6 +91,7 @@ def batch(rows: list[dict[str, Any]], seeds: np.ndarray[Any, Any]) -> BatchSampl
         temperature=column("temperature", 1.0),
         top_k=column("top_k", 0, np.int32),
         top_p=column("top_p", 1.0),
+        typical_p=column("typical_p", 1.0),
         min_p=column("min_p", 0.0),
         presence_penalty=column("presence_penalty", 0.0),
         frequency_penalty=column("frequency_penalty", 0.0),

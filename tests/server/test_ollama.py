@@ -233,7 +233,7 @@ def test_unknown_model_is_a_404(c: TestClient) -> None:
         ({"options": {"num_predict": -3}}, "num_predict"),
         ({"options": {"num_predict": "5"}}, "num_predict"),
         ({"options": {"temperature": -1}}, "temperature"),
-        ({"options": {"typical_p": 0.5}}, "typical_p"),
+        ({"options": {"typical_p": 1.5}}, "typical_p"),
         ({"options": {"mirostat": 1}}, "mirostat"),
         ({"stream": "no"}, "stream"),
         ({"top_logprobs": 2}, "top_logprobs"),

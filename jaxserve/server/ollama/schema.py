@@ -38,10 +38,7 @@ REFUSED = (
             one_of(False)),
 )  # fmt: skip
 
-REFUSED_OPTIONS = (
-    Refusal("typical_p", "leave it at 1, or use top_p or min_p", number(1)),
-    Refusal("mirostat", "leave it at 0, or use top_p or min_p", number(0)),
-)
+REFUSED_OPTIONS = (Refusal("mirostat", "leave it at 0, or use top_p or min_p", number(0)),)
 
 
 def _length(value: int) -> int:
@@ -61,6 +58,7 @@ class Options(WireModel):
     repeat_penalty: RepetitionPenalty | None = None
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
+    typical_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
     seed: Seed | None = None
     stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
 
@@ -88,6 +86,7 @@ class OllamaBody(WireModel):
             top_k=o.top_k,
             top_p=o.top_p,
             min_p=o.min_p,
+            typical_p=o.typical_p,
             repetition_penalty=o.repeat_penalty,
             presence_penalty=o.presence_penalty,
             frequency_penalty=o.frequency_penalty,

@@ -13,9 +13,9 @@ from jaxserve.engine.request import FinishReason
 from jaxserve.generate import TextDelta, TextRequest
 from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishing
 from jaxserve.server.generation import start_generation
-from jaxserve.server.logprobs import chat_logprobs
+from jaxserve.server.logprobs import chat_logprobs, prompt_logprobs
 from jaxserve.server.schema import ChatBody, parse_chat
-from jaxserve.server.serving import Dialect, serve, text_request
+from jaxserve.server.serving import Dialect, serve, text_request, truncation
 from jaxserve.server.state import ServerState
 from jaxserve.server.tool_deltas import ToolDeltas, joined_calls, marker_is_special
 from jaxserve.text.chat import ChatOptions
@@ -27,10 +27,18 @@ async def chat_completions(request: Request) -> Response:
 
 async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
     request = await chat_request(state, body, id=frame.id)
+    generation = start_generation(state.generator, [request], param="messages")
+
+    def scores() -> dict[str, Any]:
+        told = prompt_logprobs(request.prompt_ids, generation.prompt_logprobs[0])
+        return {"prompt_logprobs": told}
+
     return Answer(
         frame=frame,
-        generation=start_generation(state.generator, [request], param="messages"),
-        choices=[ChatChoice(index, body) for index in range(body.n)],
+        generation=generation,
+        at_end=dict if body.prompt_logprobs is None else scores,
+        choices=[ChatChoice(index, body) for index in range(body.num_samples)],
+        num_kept=body.n,
         options=body.stream_options,
         once={"prompt_token_ids": request.prompt_ids} if body.return_token_ids else {},
     )
@@ -40,8 +48,10 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
     """What the text layer is asked for a conversation."""
     generator = state.generator
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
-    prompt_ids = await generator.encode_chat(messages, chat_options(body))
     asked = body.max_completion_tokens or body.max_tokens
+    prompt_ids = await generator.encode_chat(
+        messages, chat_options(body), truncation(state, body, asked)
+    )
     request = text_request(
         state,
         body,
@@ -121,7 +131,7 @@ class ChatChoice:
 
     def _beside_text(self, delta: TextDelta) -> dict[str, Any]:
         more: dict[str, Any] = {}
-        if delta.logprobs:
+        if delta.logprobs and self._body.logprobs:
             as_ids = self._body.return_tokens_as_token_ids
             more["logprobs"] = chat_logprobs(delta.logprobs, as_ids=as_ids)
         if self._body.return_token_ids and delta.token_ids:

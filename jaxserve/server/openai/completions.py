@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jaxserve.generate import TextDelta
+from jaxserve.generate import TextDelta, TextLogprob
 from jaxserve.server.answers import Answer, Choice, Frame, Piece, collected_ids, finishing
 from jaxserve.server.generation import start_generation
-from jaxserve.server.logprobs import TextOffsets, completion_logprobs
+from jaxserve.server.logprobs import TextOffsets, completion_logprobs, prompt_logprobs
+from jaxserve.server.openai.echo import Echo, echo_ids, echo_text
 from jaxserve.server.schema import CompletionBody, Prompt, parse_completion
-from jaxserve.server.serving import Dialect, serve, text_request
+from jaxserve.server.serving import Dialect, serve, text_request, truncation
 from jaxserve.server.state import ServerState
-from jaxserve.text.detokenizer import Detokenizer
 from jaxserve.text.prompt import check_token_ids
 from jaxserve.text.tokenizer import Tokenizer
 
@@ -32,8 +32,9 @@ async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answ
     for prompt in body.prompt:
         await asyncio.sleep(0)  # short prompts are encoded right here; let others go between them
         prompt_ids = await _encode(state, body, prompt)
+        asked = 1 if body.only_scores else body.max_tokens
         num_fitting = state.max_tokens(
-            len(prompt_ids), body.max_tokens, by_api=DEFAULT_MAX_TOKENS, param="prompt"
+            len(prompt_ids), asked, by_api=DEFAULT_MAX_TOKENS, param="prompt"
         )
         request = text_request(
             state,
@@ -44,60 +45,67 @@ async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answ
             num_logprobs=body.logprobs,
         )
         requests.append(request)
-        opening = _opening(state.generator.tokenizer, body, prompt, prompt_ids)
-        for _ in range(body.n):
-            choices.append(CompletionChoice(len(choices), body, opening))
-    generation = start_generation(state.generator, requests, param="prompt")
-    return Answer(frame=frame, generation=generation, choices=choices, options=body.stream_options)
+        echo = _echo(state.generator.tokenizer, body, prompt, prompt_ids)
+        for _ in range(body.num_samples):
+            choices.append(CompletionChoice(len(choices), body, prompt_ids, echo))
+    generation = start_generation(
+        state.generator, requests, param="prompt", only_scores=body.only_scores
+    )
+    return Answer(
+        frame=frame,
+        generation=generation,
+        choices=choices,
+        options=body.stream_options,
+        num_kept=body.n,
+    )
 
 
 async def _encode(state: ServerState, body: CompletionBody, prompt: Prompt) -> Sequence[int]:
+    kept = truncation(state, body, body.max_tokens)
     if not isinstance(prompt, str):
         check_token_ids(prompt, state.generator.limits.vocab_size, param="prompt")
-        return prompt
+        return prompt if kept is None else kept.cut(prompt)
     special = body.add_special_tokens is not False
-    return await state.generator.encode_text(prompt, add_special_tokens=special)
+    return await state.generator.encode_text(prompt, add_special_tokens=special, truncation=kept)
 
 
-def _opening(
+def _echo(
     tokenizer: Tokenizer, body: CompletionBody, prompt: Prompt, prompt_ids: Sequence[int]
-) -> Piece:
-    """What a choice tells before anything is generated; nothing unless it was asked for."""
-    opening: Piece = {}
-    if body.echo:
-        opening["text"] = prompt if isinstance(prompt, str) else _decode(tokenizer, body, prompt)
-    if body.return_token_ids:
-        opening["prompt_token_ids"] = list(prompt_ids)
-    return opening
-
-
-def _decode(tokenizer: Tokenizer, body: CompletionBody, token_ids: Sequence[int]) -> str:
-    detokenizer = Detokenizer(tokenizer, skip_special_tokens=body.skip_special_tokens)
-    return "".join(map(detokenizer.push, token_ids)) + detokenizer.flush()
+) -> Echo | None:
+    if not body.echo or not prompt_ids:
+        return None
+    if isinstance(prompt, str) and body.truncate_prompt_tokens is None:
+        return echo_text(tokenizer, prompt, prompt_ids)
+    return echo_ids(tokenizer, prompt_ids, skip_special_tokens=body.skip_special_tokens)
 
 
 class CompletionChoice:
     """One sequence as plain text."""
 
-    def __init__(self, index: int, body: CompletionBody, opening: Piece) -> None:
+    def __init__(
+        self, index: int, body: CompletionBody, prompt_ids: Sequence[int], echo: Echo | None
+    ) -> None:
         self._index = index
         self._body = body
-        self._opening = opening
-        self._offsets = TextOffsets()
+        self._prompt_ids = prompt_ids
+        self._echo = echo
+        self._opened = False
+        self._offsets = TextOffsets(len(echo.text) if echo else 0)
 
     def pieces(self, delta: TextDelta) -> Iterable[Piece]:
-        """The opening once, then text, then the finish on its own."""
-        if self._opening:
-            yield self._piece("") | self._opening
-            self._opening = {}
+        """What is told of the prompt once, then text, then the finish on its own."""
+        opening = {} if self._opened else self._opening(delta.prompt_logprobs)
+        self._opened = True
+        if opening:
+            yield self._piece("") | opening
         shows_ids = self._body.return_token_ids and delta.token_ids
-        if delta.text or delta.logprobs or shows_ids:
+        if delta.text or self._shows_logprobs(delta) or shows_ids:
             yield self._told(delta)
         if delta.finish_reason is not None:
             yield self._piece("") | finishing(delta)
 
     def whole(self, pieces: list[Piece]) -> Piece:
-        whole = pieces[-1] | {"text": "".join(piece["text"] for piece in pieces)}
+        whole = pieces[0] | pieces[-1] | {"text": "".join(piece["text"] for piece in pieces)}
         if self._body.logprobs is not None:
             parts = [piece["logprobs"] for piece in pieces if piece["logprobs"]]
             empty = completion_logprobs((), self._offsets, as_ids=False)
@@ -106,12 +114,29 @@ class CompletionChoice:
             }
         if self._body.return_token_ids:
             whole["token_ids"] = collected_ids(pieces)
-            whole["prompt_token_ids"] = pieces[0]["prompt_token_ids"]
         return whole
+
+    def _opening(self, scores: Sequence[TextLogprob]) -> Piece:
+        """What is told before anything that was generated; nothing unless it was asked for."""
+        opening: Piece = {}
+        if self._echo is not None:
+            opening["text"] = self._echo.text
+            if self._body.logprobs is not None:
+                opening["logprobs"] = self._echo.logprobs(
+                    scores, self._body.logprobs, as_ids=self._body.return_tokens_as_token_ids
+                )
+        if self._body.return_token_ids:
+            opening["prompt_token_ids"] = list(self._prompt_ids)
+        if self._body.prompt_logprobs is not None:
+            opening["prompt_logprobs"] = prompt_logprobs(self._prompt_ids, scores)
+        return opening
+
+    def _shows_logprobs(self, delta: TextDelta) -> bool:
+        return bool(delta.logprobs) and self._body.logprobs is not None
 
     def _told(self, delta: TextDelta) -> Piece:
         piece = self._piece(delta.text)
-        if delta.logprobs:
+        if self._shows_logprobs(delta):
             as_ids = self._body.return_tokens_as_token_ids
             piece["logprobs"] = completion_logprobs(delta.logprobs, self._offsets, as_ids=as_ids)
         if self._body.return_token_ids:

@@ -5,7 +5,7 @@ Both ways tell the same entries: an answer is made of the tokens that a stream w
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from jaxserve.server.errors import BrokenOff
 from jaxserve.server.generation import Generation
 from jaxserve.server.tgi.schema import Parameters
 from jaxserve.server.timing import Stopwatch
+from jaxserve.text.delta import printable_token
 from jaxserve.text.detokenizer import Detokenizer
 from jaxserve.text.tokenizer import Tokenizer
 
@@ -68,6 +69,8 @@ class TgiAnswer:
     sequences: list[TgiSequence]
     parameters: Parameters
     watch: Stopwatch
+    tokenizer: Tokenizer
+    prompt_ids: Sequence[int]
     num_input_chars: int
     compute_type: str
     opening: str = ""
@@ -135,10 +138,20 @@ class TgiAnswer:
         }
 
     def _details(self, sequence: TgiSequence) -> dict[str, Any]:
-        details = _outcome(sequence) | {"prefill": [], "tokens": sequence.tokens}
+        details = _outcome(sequence) | {"prefill": self._prefill(), "tokens": sequence.tokens}
         if self.parameters.top_n_tokens:
             details["top_tokens"] = sequence.top_tokens
         return details
+
+    def _prefill(self) -> list[Token]:
+        """The prompt's tokens, where they were asked for; the first has no log-probability."""
+        (scores,) = self.generation.prompt_logprobs
+        if not self.parameters.decoder_input_details:
+            return []
+        first, *_ = self.prompt_ids
+        text = printable_token(self.tokenizer.token_bytes(first))
+        scored = [{"id": e.token_id, "text": _shown(e), "logprob": e.logprob} for e in scores]
+        return [{"id": first, "text": text, "logprob": None}, *scored]
 
     def _sequence(self, sequence: TgiSequence) -> dict[str, Any]:
         return {"generated_text": self.opening + sequence.text, **self._details(sequence)}

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jaxserve.errors import ContextLengthExceeded, InvalidRequest
-from jaxserve.generate import TextRequest
+from jaxserve.generate import TextRequest, Truncation
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.error_styles import OPENAI, tell_errors_as
 from jaxserve.server.generation import start_generation
@@ -156,6 +156,8 @@ async def _start(
         sequences=sequences_of(generation, tokenizer, seeded=parameters.samples),
         parameters=parameters,
         watch=watch,
+        tokenizer=tokenizer,
+        prompt_ids=request.prompt_ids,
         num_input_chars=len(body.inputs),
         compute_type=state.model.details.device,
         opening=opening,
@@ -173,10 +175,8 @@ async def _prompt_ids(state: ServerState, inputs: str, truncate: int | None) -> 
             f"parameters.truncate is {truncate}; at most {limit - 1} tokens can be kept",
             param="parameters.truncate",
         )
-    # So many characters have more tokens than can be kept: what is before them is cut anyway.
-    longest = max(state.generator.tokenizer.longest_token, 1)
-    kept = inputs[-limit * longest :]
-    return (await state.generator.encode_text(kept, param="inputs"))[-truncate:]
+    kept = Truncation(truncate)
+    return await state.generator.encode_text(inputs, param="inputs", truncation=kept)
 
 
 def _max_new_tokens(state: ServerState, num_input: int, asked: int | None) -> int:

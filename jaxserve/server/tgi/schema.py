@@ -25,7 +25,7 @@ from jaxserve.server.fields import (
 )
 from jaxserve.server.ignored import unread
 from jaxserve.server.parsing import parse_body, unsupported, wrong
-from jaxserve.server.refusals import Refusal, number, one_of, refuse_unsupported
+from jaxserve.server.refusals import Refusal, refuse_unsupported
 from jaxserve.server.schema import GenerationBody, stop_strings
 
 MAX_BEST_OF = 2
@@ -36,8 +36,6 @@ MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end no
 REFUSED = (
     Refusal("grammar", "describe the form you want in the prompt: output can not be constrained"),
     Refusal("adapter_id", "no adapters are served: leave it out"),
-    Refusal("decoder_input_details", "prompt tokens are not scored", one_of(False)),
-    Refusal("typical_p", "leave it at 1, or use top_p", number(1), "unsupported_value"),
 )
 
 
@@ -62,12 +60,14 @@ class Parameters(WireModel):
     frequency_penalty: Penalty = 0.0
     top_k: TopK = 0
     top_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
+    typical_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
     do_sample: Bool = False
     max_new_tokens: PositiveInt | None = None
     return_full_text: Bool | None = None
     stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings), AfterValidator(_few)] = ()
     truncate: PositiveInt | None = None
     details: Bool = False
+    decoder_input_details: Bool = False
     seed: Annotated[Int, Field(ge=0, le=2**64 - 1)] | None = None
     top_n_tokens: Annotated[Int, Field(ge=0, le=MAX_TOP_N_TOKENS)] = 0
 
@@ -76,7 +76,8 @@ class Parameters(WireModel):
     @property
     def samples(self) -> bool:
         """Asking for a way to draw tokens is asking to draw them."""
-        return self.do_sample or self.temperature != 1 or self.top_k > 0 or self.top_p < 1
+        filters = self.top_k > 0 or self.top_p < 1 or self.typical_p < 1
+        return self.do_sample or self.temperature != 1 or filters
 
     def check(self) -> None:
         if self.best_of == 1:
@@ -106,6 +107,8 @@ class GenerateBody(WireModel):
             top_k=p.top_k,
             top_p=p.top_p,
             min_p=0.0,
+            typical_p=p.typical_p,
+            prompt_logprobs=0 if p.decoder_input_details else None,
             repetition_penalty=p.repetition_penalty,
             frequency_penalty=p.frequency_penalty,
             seed=p.seed,
@@ -128,6 +131,8 @@ def parse_generate(raw: Mapping[str, Any], *, stream: bool) -> GenerateBody:
     """
     _refuse(raw)
     body = parse_body(raw, GenerateBody)
+    if stream and body.parameters.decoder_input_details:
+        raise unsupported("parameters.decoder_input_details", "can not be streamed")
     if stream and body.parameters.best_of > 1:
         raise unsupported("parameters.best_of", "above 1 can not be streamed")
     return body

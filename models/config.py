@@ -135,6 +135,20 @@ class MoEConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatentConfig:
+    """Latent attention (arXiv:2405.04434): the keys and values of all heads are made from one
+    vector per token, and a part of the key that rope turns is common to them."""
+
+    kv_rank: int  # numbers of that vector
+    q_rank: int | None  # of a like one for queries; None: they are made from the hidden state
+    plain_dim: int  # numbers of each head's query and key that are not turned
+    rope_dim: int  # and of those that are, after them
+    value_dim: int  # numbers of each head's value
+    eps: float  # of the norms of these vectors
+    bias: bool = False  # of what makes these vectors, and of the output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerConfig:
     """What may differ from layer to layer."""
 
@@ -165,6 +179,7 @@ class DecoderConfig:
     max_model_len: int  # most positions the model was made for, or is to be used with
     block: Block = "pre_norm"
     qk_norm: QKNormConfig | None = None
+    latent: LatentConfig | None = None  # None: each KV head has keys and values of its own
     gated_mlp: bool = True
     qkv_bias: bool = False
     o_bias: bool = False
@@ -192,4 +207,13 @@ class DecoderConfig:
 
     def kv_row(self, layer: LayerConfig) -> KVRow:
         """What `layer` keeps of every token."""
-        return KVRow(num_heads=self.num_kv_heads, head_dim=self.head_dim)
+        latent = self.latent
+        if latent is None:
+            return KVRow(num_heads=self.num_kv_heads, head_dim=self.head_dim)
+        kept = latent.kv_rank + latent.rope_dim
+        return KVRow(num_heads=1, head_dim=kept, value_dim=latent.kv_rank)
+
+    @property
+    def rope_dim(self) -> int:
+        """Numbers of a head that rope deals with."""
+        return self.head_dim if self.latent is None else self.latent.rope_dim

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxserve.models.attention.interface import AttentionBackend, AttentionMetadata
 from jaxserve.models.attention.softcap import softcapped
 from jaxserve.models.config import DecoderConfig, LayerConfig, RopeConfig
+from jaxserve.models.latent_attention import LatentAttention
 from jaxserve.models.layers import Embedding, FeedForward, Linear, product, scaled
 from jaxserve.models.moe import MixtureOfExperts
 from jaxserve.models.norms import Norm, normed
@@ -43,7 +44,11 @@ class DecoderLayer(nnx.Module):
         self.config = config
         self.rope = layer.rope
         self.input_layernorm = norm(before)
-        self.self_attn = Attention(config, layer, dtype=dtype)
+        self.self_attn = (
+            Attention(config, layer, dtype=dtype)
+            if config.latent is None
+            else LatentAttention(config, layer, config.latent, dtype=dtype)
+        )
         self.post_self_attn_layernorm = norm(after)
         self.post_attention_layernorm = norm(before and block != "parallel_shared_norm")
         self.mlp = (
@@ -130,7 +135,7 @@ class Decoder(nnx.Module):
         for rope in dict.fromkeys(layer.rope for layer in self.config.layers):
             if rope is not None:
                 limit = self.config.max_model_len
-                turns[rope] = rotation(positions, rope, self.config.head_dim, max_model_len=limit)
+                turns[rope] = rotation(positions, rope, self.config.rope_dim, max_model_len=limit)
         return turns
 
     def logits(self, hidden: jax.Array) -> jax.Array:

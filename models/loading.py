@@ -29,6 +29,7 @@ from jaxserve.models.weights import (
     refuse_untied,
     targets,
     with_prefix,
+    without_extra_layers,
 )
 
 
@@ -92,7 +93,8 @@ def _convert(
     mesh: Mesh,
     progress: bool,
 ) -> tuple[jax.Array, ...]:
-    stored = with_prefix(open_weights(folder), family.prefix)
+    opened = with_prefix(open_weights(folder), family.prefix)
+    stored = without_extra_layers(opened, family.extra_layers, num_layers=config.num_layers)
     wanted = targets(state, family, mesh, stored=stored.keys())
     ignored = ignored_keys(family, config)
     refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))

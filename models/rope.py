@@ -116,15 +116,19 @@ def _query_scale(positions: jax.Array, growth: QueryGrowth) -> jax.Array:
     return (1 + growth.beta * jnp.log1p(contexts))[:, None, None]
 
 
-def rotate(heads: jax.Array, by: Rotation, *, is_query: bool = False) -> jax.Array:
+def rotate(heads: jax.Array, by: Rotation) -> jax.Array:
     """Turn `heads` [T, heads, H]; computed in float32, returned in its own dtype."""
     num_turned = 2 * by.cos.shape[-1]
     wide = heads.astype(jnp.float32)
     turned = _turned(wide[..., :num_turned], by)
-    whole = jnp.concatenate([turned, wide[..., num_turned:]], axis=-1)
-    if is_query and by.query_scale is not None:
-        whole = whole * by.query_scale
-    return whole.astype(heads.dtype)
+    return jnp.concatenate([turned, wide[..., num_turned:]], axis=-1).astype(heads.dtype)
+
+
+def grown(queries: jax.Array, by: Rotation) -> jax.Array:
+    """`queries` [T, heads, H], longer the later they are where the config has it so."""
+    if by.query_scale is None:
+        return queries
+    return (queries.astype(jnp.float32) * by.query_scale).astype(queries.dtype)
 
 
 def _turned(x: jax.Array, by: Rotation) -> jax.Array:

@@ -33,7 +33,8 @@ class RopeKind:
     """What the ropes of a family are like, and what it calls their parameters."""
 
     theta: str = "rope_theta"
-    fraction: str | None = None  # None: the family turns whole heads
+    fraction: str | None = None  # None: the family turns all the numbers it speaks of
+    turned: float = 1.0  # what it calls the fraction that these are, where it turns all of them
     interleaved: bool = False
     grows_queries: bool = False  # as RopeConfig.query_growth
     stretches_theta: bool = False  # by `alpha`, as Hunyuan does
@@ -65,6 +66,14 @@ def read_rope_by_kind(
     return ropes
 
 
+def read_whole_head_factor(raw: ConfigReader) -> float:
+    """What scaling multiplies whole queries and keys with, be they turned in part: YaRN's
+    `mscale_all_dim`, as DeepSeek-V2 has it. The one rope of all layers is to be read besides."""
+    table = _table(raw)
+    of_all = table.optional_number("mscale_all_dim") if table else None
+    return _yarn_length(of_all, table.number("factor")) if table and of_all else 1.0
+
+
 def _table(raw: ConfigReader) -> ConfigReader | None:
     older, newer = raw.table("rope_scaling"), raw.table("rope_parameters")
     if older and newer:
@@ -83,7 +92,7 @@ def _read_table(
         return RopeConfig(theta=theta, fraction=fraction, interleaved=kind.interleaved)
     theta = table.number("rope_theta", theta)
     if kind.fraction is None:
-        table.require("partial_rotary_factor", 1.0)
+        table.require("partial_rotary_factor", kind.turned)
     else:
         fraction = table.number("partial_rotary_factor", fraction)
     if kind.stretches_theta and (alpha := table.optional_number("alpha")):
@@ -165,12 +174,17 @@ def _read_yarn(table: ConfigReader, original: int, max_model_len: int) -> YarnSc
 
 
 def _yarn_attention_factor(table: ConfigReader, factor: float) -> float:
-    def length(by: float) -> float:
-        return 0.1 * by * math.log(factor) + 1.0 if factor > 1 else 1.0
-
     of_part, of_all = table.optional_number("mscale"), table.optional_number("mscale_all_dim")
-    computed = length(of_part) / length(of_all) if of_part and of_all else length(1.0)
+    computed = (
+        _yarn_length(of_part, factor) / _yarn_length(of_all, factor)
+        if of_part and of_all
+        else _yarn_length(1.0, factor)
+    )
     return table.number("attention_factor", computed)
+
+
+def _yarn_length(by: float, factor: float) -> float:
+    return 0.1 * by * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def _read_long(table: ConfigReader, original: int, max_model_len: int) -> LongScaling:

@@ -16,7 +16,7 @@ from jaxserve.models.attention.interface import AttentionSpec
 from jaxserve.models.config import DecoderConfig, LayerConfig
 from jaxserve.models.layers import Linear
 from jaxserve.models.norms import Norm, normed
-from jaxserve.models.rope import Rotation, rotate
+from jaxserve.models.rope import Rotation, grown, rotate
 from jaxserve.sharding.axes import EMBED, HEAD_DIM, KV_HEADS, Q_HEADS
 
 Attend = Callable[..., tuple[jax.Array, jax.Array]]
@@ -48,8 +48,10 @@ class Attention(nnx.Module):
         self, x: jax.Array, pages: jax.Array, *, turn: Rotation | None, attend: Attend
     ) -> tuple[jax.Array, jax.Array]:
         """[T, D] from [T, D], and this layer's pages with the new KV."""
-        q = self._placed(self._heads(self.q_proj, x), self.q_norm, turn, is_query=True)
-        k = self._placed(self._heads(self.k_proj, x), self.k_norm, turn, is_query=False)
+        q = self._placed(self._heads(self.q_proj, x), self.q_norm, turn)
+        k = self._placed(self._heads(self.k_proj, x), self.k_norm, turn)
+        if turn is not None:
+            q = grown(q, turn)
         v = self._heads(self.v_proj, x)
         attended, pages = attend(q, k, v, pages, spec=self.spec)
         return self.o_proj(attended.reshape(x.shape[0], -1)), pages
@@ -60,16 +62,14 @@ class Attention(nnx.Module):
             y = jnp.clip(y, -clip, clip)
         return y.reshape(x.shape[0], -1, self.config.head_dim)
 
-    def _placed(
-        self, heads: jax.Array, norm: Norm | None, turn: Rotation | None, *, is_query: bool
-    ) -> jax.Array:
+    def _placed(self, heads: jax.Array, norm: Norm | None, turn: Rotation | None) -> jax.Array:
         """`heads`, normalised and turned to their positions."""
         qk_norm = self.config.qk_norm
         norm_comes_last = qk_norm is not None and qk_norm.after_rope
         if not norm_comes_last:
             heads = self._normalised(heads, norm)
         if turn is not None:
-            heads = rotate(heads, turn, is_query=is_query)
+            heads = rotate(heads, turn)
         return self._normalised(heads, norm) if norm_comes_last else heads
 
     def _normalised(self, heads: jax.Array, norm: Norm | None) -> jax.Array:

@@ -45,9 +45,9 @@ def fused(*paths: str) -> Layout:
     return Layout(paths)
 
 
-def fused_by_group(q: str, k: str, v: str) -> Layout:
-    """For each KV head the rows of its queries, of its key and of its value."""
-    return Layout((q, k, v), by_group=True)
+def fused_by_group(*paths: str) -> Layout:
+    """For each KV head the rows of its queries, of its key and of its value, or of some of them."""
+    return Layout(paths, by_group=True)
 
 
 def transposed(*paths: str) -> Layout:

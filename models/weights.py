@@ -142,6 +142,20 @@ def with_prefix(stored: Mapping[str, StoredTensor], prefix: str) -> Mapping[str,
     return {f"{prefix}{key}": tensor for key, tensor in stored.items()}
 
 
+def without_extra_layers(
+    stored: Mapping[str, StoredTensor], prefix: str, *, num_layers: int
+) -> Mapping[str, StoredTensor]:
+    """`stored` without the layers past the last, where `prefix` begins the keys of layers."""
+    if not prefix:
+        return stored
+
+    def is_extra(key: str) -> bool:
+        number = key.removeprefix(prefix).partition(".")[0]
+        return key.startswith(prefix) and number.isdecimal() and int(number) >= num_layers
+
+    return {key: tensor for key, tensor in stored.items() if not is_extra(key)}
+
+
 def refuse_misfit(
     wanted: Iterable[Target],
     stored: Mapping[str, StoredTensor],

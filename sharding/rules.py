@@ -31,6 +31,7 @@ RULES = {
     ax.Q_HEADS: Rule(ax.TENSOR, uneven="refuse"),
     ax.KV_HEADS: Rule(ax.TENSOR),
     ax.HEAD_DIM: Rule(None),
+    ax.LATENT: Rule(None),
     ax.MLP: Rule(ax.TENSOR, uneven="refuse"),
     ax.VOCAB: Rule(ax.TENSOR),
     ax.EXPERTS: Rule(ax.EXPERT, uneven="refuse"),

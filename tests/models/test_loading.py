@@ -235,3 +235,15 @@ def test_a_config_that_is_not_handled_is_refused_before_weights_are_opened(folde
     (folder / "model.safetensors").unlink()
     with pytest.raises(UnsupportedModel, match=r"config.json: not handled: attn_logit_softcapping"):
         load(folder)
+
+
+def test_layers_past_the_last_are_not_read_where_they_only_guess_ahead(
+    saved: Saved, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(saved("deepseek-v3"), tmp_path / "deepseek")
+    extra = np.ones((4, 4), np.float32)
+    change_weights(folder, {"model.layers.3.eh_proj.weight": extra})
+    assert len(load(folder).params) == len(load(saved("deepseek-v3")).params)
+    change_weights(folder, {"model.layers.2.eh_proj.weight": extra})
+    with pytest.raises(CheckpointError, match=r"1 unused: model\.layers\.2\.eh_proj\.weight"):
+        load(folder)

@@ -9,7 +9,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply
 
 from jaxserve.models.config import QueryGrowth, RopeConfig
 from jaxserve.models.reader import ConfigReader
-from jaxserve.models.rope import rotate, rotation
+from jaxserve.models.rope import grown, rotate, rotation
 from jaxserve.models.rope_config import read_rope
 from tests.models.tolerance import assert_agrees
 
@@ -95,6 +95,6 @@ def test_only_queries_grow_and_only_past_the_first_context() -> None:
     rope = RopeConfig(theta=1e4, query_growth=QueryGrowth(beta=0.5, original_max_len=10))
     turn = rotation(jnp.array([9, 35]), rope, 16, max_model_len=64)
     keys = np.asarray(rotate(jnp.asarray(HEADS), turn))
-    queries = np.asarray(rotate(jnp.asarray(HEADS), turn, is_query=True))
+    queries = np.asarray(grown(rotate(jnp.asarray(HEADS), turn), turn))
     np.testing.assert_array_equal(queries[0], keys[0])
     assert_agrees(queries[1], keys[1] * (1 + 0.5 * np.log(4)))

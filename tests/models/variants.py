@@ -37,8 +37,8 @@ class Variant:
         torch.manual_seed(0)
         model = model_class(config_class(**{**self.base, **self.overrides}))
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.normal_(mean=1.0 if "norm" in name else 0.0, std=0.2)
+            for name, numbers in model.state_dict().items():  # buffers that are saved, too
+                numbers.normal_(mean=1.0 if "norm" in name else 0.0, std=0.2)
         model.to(self.stored).save_pretrained(folder, max_shard_size=self.max_shard_size)
         config = json.loads((folder / "config.json").read_text())
         config["architectures"] = [self.architecture]
@@ -72,6 +72,22 @@ LONG = {
 }
 PATTERN = {"num_hidden_layers": 4, "sliding_window": 5}
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
+LATENT = {
+    **EXPERTS,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 12,
+    "q_lora_rank": 20,
+    "qk_nope_head_dim": 6,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+    "n_routed_experts": 8,
+    "num_hidden_layers": 3,
+    "first_k_dense_replace": 1,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+}
+MSCALES = {**YARN, "mscale": 0.707, "mscale_all_dim": 0.707}
 GEMMA_3 = {**PATTERN, "head_dim": 8, "query_pre_attn_scalar": 24}
 
 
@@ -328,6 +344,24 @@ VARIANTS = {
             },
         },
         head_dim=16,
+    ),
+    **family(
+        "DeepseekV2ForCausalLM",
+        {
+            "deepseek-v2": {"topk_method": "group_limited_greedy", "routed_scaling_factor": 16.0},
+            "deepseek-v2-lite": {"q_lora_rank": None, "rope_parameters": MSCALES},
+            "deepseek-v2-biases": {"attention_bias": True, "mlp_bias": True},
+        },
+        **LATENT,
+    ),
+    **family(
+        "DeepseekV3ForCausalLM",
+        {
+            "deepseek-v3": {"rope_parameters": {**MSCALES, "mscale": 1.0}},
+            "deepseek-v3-one-group": {"n_group": 1, "topk_group": 1, "q_lora_rank": None},
+            "deepseek-v3-halves": {"rope_interleave": False, "norm_topk_prob": False},
+        },
+        **LATENT,
     ),
     **family(
         "MixtralForCausalLM",

@@ -99,6 +99,9 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         eos_token_ids=tokenizer.eos_ids,
         max_logprobs=min(MAX_LOGPROBS, model.config.vocab_size),
         max_queued_requests=config.engine.max_queued_requests,
+        max_concurrent_requests=config.engine.max_concurrent_requests,
+        max_concurrent_tokens=config.engine.max_concurrent_tokens,
+        max_input_tokens=config.engine.max_input_tokens,
     )
     runner = Runner(
         model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype

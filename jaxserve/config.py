@@ -77,6 +77,12 @@ class EngineConfig:
     """Reuse the KV of prompts that begin alike."""
     max_queued_requests: Count = 1024
     """Requests that may wait; one more is answered 429."""
+    max_concurrent_requests: Count | None = None
+    """Requests that may run or wait at once; one more is answered 429. Default: no such limit."""
+    max_concurrent_tokens: Count | None = None
+    """Tokens that the prompts of all requests that run or wait may have together, else 429."""
+    max_input_tokens: Count | None = None
+    """Most tokens of a prompt. Default: all that leave room for an answer."""
     compilation_cache: Path | None = None
     """Folder of the persistent compilation cache. Default: ~/.cache/jaxserve/compiled."""
 
@@ -91,6 +97,8 @@ class ServerConfig:
     """Port to listen on; 0 takes a free one."""
     api_key: tuple[str, ...] = ()
     """Keys a client may send as a bearer token; none means no key is asked for."""
+    api_key_file: Path | None = None
+    """File with more keys, one a line; # begins a comment."""
     payload_limit: Count = 2_000_000
     """Largest request body, in bytes."""
     cors_allow_origin: tuple[str, ...] = ()
@@ -99,6 +107,8 @@ class ServerConfig:
     """One more path that answers as /health does. Vertex AI names it in AIP_HEALTH_ROUTE."""
     predict_route: Route = ""
     """One more path that answers as /vertex does. Vertex AI names it in AIP_PREDICT_ROUTE."""
+    strict: bool = False
+    """Answer 400 to a field that has no effect here, which else is named in x-jaxserve-ignored."""
     metrics_family: tuple[MetricsFamily, ...] = ()
     """In whose vocabulary /metrics speaks: tgi, vllm, jaxserve; none means all three."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0

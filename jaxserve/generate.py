@@ -88,7 +88,11 @@ class TextGenerator:
         self.tokenizer = tokenizer
         self.limits = engine.limits
         self._engine = engine
-        self._encoder = PromptEncoder(tokenizer, max_model_len=engine.limits.max_model_len)
+        self._encoder = PromptEncoder(
+            tokenizer,
+            max_model_len=engine.limits.max_model_len,
+            max_input_tokens=engine.limits.max_input_tokens,
+        )
         self._serial = itertools.count()
         # Weak, so that a stream nobody holds any more is collected, which aborts it.
         self._streams: weakref.WeakValueDictionary[str, TextStream] = weakref.WeakValueDictionary()

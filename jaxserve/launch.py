@@ -91,11 +91,11 @@ def _listen(config: ServerConfig) -> socket.socket:
 
 
 def _warn_if_open(config: ServerConfig) -> None:
-    if config.api_key or _is_loopback(config.host):
+    if config.api_key or config.api_key_file or _is_loopback(config.host):
         return
     print(
         f"jaxserve: warning: listening on {config.host} without an API key: whoever reaches this "
-        "address can use the model; set --api-key or JAXSERVE_API_KEY",
+        "address can use the model; set --api-key-file or JAXSERVE_API_KEY",
         file=sys.stderr,
     )
 

@@ -31,6 +31,7 @@ LAYERS = (
         "jaxserve.engine.stopping",
     ),
     (
+        "jaxserve.engine.backlog",
         "jaxserve.engine.metrics",
         "jaxserve.engine.sampling",
         "jaxserve.engine.scoring",

@@ -6,16 +6,12 @@ there is room for it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from jaxserve.engine.backlog import Backlog
 from jaxserve.engine.request import EngineLimits, Request, SamplingParams
 from jaxserve.errors import ContextLengthExceeded, EngineBusy, InvalidRequest
-
-
-class Unfinished(Sized, Container[str], Protocol):
-    """The ids of the requests that run or wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +30,31 @@ class Admission:
         _check_ids(request.prompt_ids, self.limits.vocab_size, "prompt")
         _check_params(request.params, self.limits)
         num_prompt, max_tokens = len(request.prompt_ids), request.params.max_tokens
+        _check_input(num_prompt, self.limits)
         _check_length(num_prompt, max_tokens, self.limits.max_model_len)
         self._check_pages(num_prompt, max_tokens)
 
-    def check_room(self, request_id: str, unfinished: Unfinished) -> None:
+    def check_room(self, request: Request, unfinished: Backlog) -> None:
         """Raise EngineBusy, or InvalidRequest for an id in use, unless one more fits.
 
         Slots count besides the places of the queue: a burst that meets an idle engine only waits
-        for the next step.
+        for the next step. A prompt longer than all that may wait together comes in alone.
         """
-        if request_id in unfinished:
-            raise InvalidRequest(f"a request with the id {request_id!r} is still unfinished")
+        if request.id in unfinished:
+            raise InvalidRequest(f"a request with the id {request.id!r} is still unfinished")
+        limit = self.limits.max_concurrent_requests
+        if limit is not None and len(unfinished) >= limit:
+            raise EngineBusy(
+                f"the server is full: {len(unfinished)} requests run or wait, which is all that "
+                "may; try again later"
+            )
+        num_tokens, most = unfinished.num_prompt_tokens, self.limits.max_concurrent_tokens
+        if most is not None and num_tokens and num_tokens + len(request.prompt_ids) > most:
+            raise EngineBusy(
+                f"the queue is full: the prompts of the requests that run or wait have "
+                f"{num_tokens} tokens, and with this one's {len(request.prompt_ids)} they would "
+                f"have more than {most}; try again later"
+            )
         if len(unfinished) >= self.max_batch_size + self.limits.max_queued_requests:
             raise EngineBusy(
                 f"the queue is full: {len(unfinished)} requests run or wait, and at most "
@@ -79,13 +89,25 @@ def _check_params(params: SamplingParams, limits: EngineLimits) -> None:
         raise InvalidRequest(
             f"max_tokens is {params.max_tokens}; it must be at least 1", param="max_tokens"
         )
-    if params.logprobs is not None and not 0 <= params.logprobs <= limits.max_logprobs:
-        raise InvalidRequest(
-            f"logprobs is {params.logprobs}; 0 to {limits.max_logprobs} can be had",
-            param="logprobs",
-        )
+    for name in ("logprobs", "prompt_logprobs"):
+        asked = getattr(params, name)
+        if asked is not None and not 0 <= asked <= limits.max_logprobs:
+            raise InvalidRequest(
+                f"{name} is {asked}; 0 to {limits.max_logprobs} can be had", param=name
+            )
     _check_ids([token_id for token_id, _ in params.logit_bias], limits.vocab_size, "logit_bias")
     _check_ids([*params.stop_token_ids], limits.vocab_size, "stop_token_ids")
+    _check_ids([*(params.allowed_token_ids or ())], limits.vocab_size, "allowed_token_ids")
+
+
+def _check_input(num_prompt: int, limits: EngineLimits) -> None:
+    if limits.max_input_tokens is not None and num_prompt > limits.max_input_tokens:
+        raise ContextLengthExceeded(
+            f"This server takes prompts of at most {limits.max_input_tokens} tokens, and the "
+            f"prompt has {num_prompt}. Shorten it, or start the server with a larger "
+            "max_input_tokens.",
+            param="prompt",
+        )
 
 
 def _check_length(num_prompt: int, max_tokens: int, max_model_len: int) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from jaxserve.engine.backlog import Backlog
 from jaxserve.engine.meter import Meter
 from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
@@ -73,7 +74,7 @@ class EngineLoop:
         self._changed = threading.Condition()
         self._submitted: list[Request] = []
         self._aborted: list[tuple[str, FinishReason]] = []
-        self._unfinished: set[str] = set()  # submitted, and no last delta yet
+        self._unfinished = Backlog()  # submitted, and no last delta yet
         self._failure: str | None = None
         self._stopping = False
         self._stats = scheduler.stats()
@@ -100,12 +101,12 @@ class EngineLoop:
                 raise EngineFailed("the engine has failed; its log says why; restart the server")
             if self._stopping:
                 raise EngineFailed("the engine is shutting down; try another server, or later")
-            self._check_room(request.id)
+            self._check_room(request)
             now_s = self._clock()
             if not self._unfinished:
                 self._progressed_at_s = now_s
             self._meter.accept(request, now_s)
-            self._unfinished.add(request.id)
+            self._unfinished.add(request)
             self._submitted.append(request)
             self._changed.notify()
 
@@ -154,7 +155,7 @@ class EngineLoop:
             return True  # it was never started
         self._thread.join(timeout_s)
         with self._changed:
-            self._aborted.extend((i, FinishReason.ABORT) for i in self._unfinished)
+            self._aborted.extend((each.id, FinishReason.ABORT) for each in self._unfinished)
             self._changed.notify()
         self._thread.join(_ABORT_GRACE_S)
         return not self._thread.is_alive()
@@ -215,7 +216,7 @@ class EngineLoop:
             else:
                 self._meter.rest()
             self._meter.deliver(deltas, now_s)
-            self._unfinished -= {d.request_id for d in deltas if d.finish_reason is not None}
+            self._unfinished.remove(d.request_id for d in deltas if d.finish_reason is not None)
         if deltas:
             self._deliver(deltas)
 
@@ -229,9 +230,9 @@ class EngineLoop:
             commit_s=committed_s - landed.collected_s,
         )
 
-    def _check_room(self, request_id: str) -> None:
+    def _check_room(self, request: Request) -> None:
         try:
-            self._admission.check_room(request_id, self._unfinished)
+            self._admission.check_room(request, self._unfinished)
         except EngineBusy as busy:
             busy.retry_after_s = self._predicted_wait_s()
             raise
@@ -247,7 +248,7 @@ class EngineLoop:
             self._failure = failure
             lost = [
                 TokenDelta(request_id=i, finish_reason=reason, error=error)
-                for i in sorted(self._unfinished)
+                for i in sorted(request.id for request in self._unfinished)
             ]
             self._meter.fail()
             self._meter.deliver(lost, self._clock())

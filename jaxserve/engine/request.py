@@ -146,4 +146,7 @@ class EngineLimits:
     vocab_size: int  # ids the tokenizer knows; larger ones are refused and never sampled
     eos_token_ids: frozenset[int]
     max_logprobs: int
-    max_queued_requests: int
+    max_queued_requests: int  # beside those that have a slot
+    max_concurrent_requests: int | None = None  # that run or wait; None: no limit of its own
+    max_concurrent_tokens: int | None = None  # in the prompts of all that run or wait
+    max_input_tokens: int | None = None  # of a prompt; None: all that leave room for an answer

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from jaxserve.engine.admission import Admission
+from jaxserve.engine.backlog import Backlog
 from jaxserve.engine.metrics import EngineStats, EngineTotals, FixedSizes
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
@@ -48,7 +49,7 @@ class Scheduler:
         self._token_budget = token_budget
         self._totals = EngineTotals()
         self._free_slots = list(range(max_batch_size - 1, -1, -1))  # taken from the end
-        self._unfinished: dict[str, Request] = {}  # waiting and running
+        self._unfinished = Backlog()  # waiting and running
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []  # in the order of admission
         self._in_flight: deque[Step] = deque()
@@ -71,8 +72,8 @@ class Scheduler:
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestError for what can never be served, and EngineBusy."""
         self.admission.check(request)
-        self.admission.check_room(request.id, self._unfinished)
-        self._unfinished[request.id] = request
+        self.admission.check_room(request, self._unfinished)
+        self._unfinished.add(request)
         self._waiting.append(request)
 
     def abort(
@@ -126,11 +127,11 @@ class Scheduler:
 
     def check(self) -> None:
         """Assert that requests, slots and pages add up."""
-        self._pool.check(held=[request.pages for request in self._unfinished.values()])
+        self._pool.check(held=[request.pages for request in self._unfinished])
         slots = [request.slot for request in self._running if request.slot is not None]
         assert len(slots) == len(self._running), "a running request has no slot"
         assert sorted(slots + self._free_slots) == list(range(self.admission.max_batch_size))
-        assert {*self._unfinished.values()} == {*self._running, *self._waiting}, "a request is lost"
+        assert {*self._unfinished} == {*self._running, *self._waiting}, "a request is lost"
         assert all(request.slot is None for request in self._waiting), "a waiting one has a slot"
         assert not any(request.pages for request in self._waiting), "a waiting one holds pages"
 
@@ -228,7 +229,7 @@ class Scheduler:
         else:
             self._running.remove(request)
             self._free_place(request)
-        del self._unfinished[request.id]
+        self._unfinished.remove([request.id])
         request.finish_reason = reason
         self._totals.finished[reason] += 1
 

@@ -21,7 +21,7 @@ from jaxserve.engine.metrics import EngineHealth, EngineMetrics
 from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
 from jaxserve.server import request_id
-from jaxserve.server.auth import BearerAuth
+from jaxserve.server.auth import BearerAuth, api_keys
 from jaxserve.server.bodies import PayloadLimit
 from jaxserve.server.error_styles import StyleByPath
 from jaxserve.server.errors import CatchUnexpected, answer_error
@@ -67,6 +67,7 @@ def create_app(
         generator=generator,
         model=model,
         defaults=sampling_defaults(generation_config),
+        strict=config.strict,
         engine_health=engine_health,
         measures=measures,
         metrics_page=MetricsPage(
@@ -94,9 +95,10 @@ def _middleware(
         stack.append(_cors(config))
     stack.append(Middleware(StyleByPath, styles={row.path: row.style for row in rows}))
     stack.append(Middleware(CatchUnexpected))
-    if config.api_key:
+    keys = api_keys(config)
+    if keys:
         open_to_all = frozenset((m, row.path) for row in rows if row.open for m in row.methods)
-        stack.append(Middleware(BearerAuth, keys=config.api_key, open_to_all=open_to_all))
+        stack.append(Middleware(BearerAuth, keys=keys, open_to_all=open_to_all))
     stack.append(Middleware(PayloadLimit, limit_bytes=config.payload_limit))
     return stack
 

@@ -10,6 +10,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jaxserve.config import ServerConfig
+from jaxserve.errors import ConfigError
+
 
 class BearerAuth:
     """Refuses requests that carry none of the keys with 401.
@@ -44,6 +47,21 @@ class BearerAuth:
                 "a valid API key is needed: send it as 'Authorization: Bearer <key>'",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+
+def api_keys(config: ServerConfig) -> tuple[str, ...]:
+    """All keys that may come in. Raises ConfigError for a file that can't be read or has none."""
+    if config.api_key_file is None:
+        return config.api_key
+    try:
+        lines = config.api_key_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read api_key_file {config.api_key_file}: {error}") from None
+    keys = [line.partition("#")[0].strip() for line in lines]
+    found = tuple(key for key in keys if key)
+    if not found:
+        raise ConfigError(f"api_key_file {config.api_key_file} holds no key; write one a line")
+    return config.api_key + found
 
 
 def _digest(key: str) -> bytes:

@@ -23,7 +23,7 @@ from jaxserve.server.answers import Answer, Frame, RunningAnswer
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.disconnect import unless_gone
 from jaxserve.server.errors import BrokenOff, Draining, logged_error_body
-from jaxserve.server.ignored import ignored_header
+from jaxserve.server.ignored import HEADER, ignored_header
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.sampling import sampling_params
 from jaxserve.server.schema import GenerationBody
@@ -95,6 +95,14 @@ async def respond(
 ) -> Response:
     """Start a generation and tell it; it ends when the client leaves, at whatever point."""
     state = state_of(request)
+    if state.strict and HEADER in headers:
+        starting.close()
+        raise InvalidRequest(
+            f"these fields have no effect here and the server is strict: {headers[HEADER]}; "
+            "leave them out",
+            param=headers[HEADER].partition(",")[0],
+            code="unsupported_parameter",
+        )
     answer = await unless_gone(request.receive, starting)
     state.in_flight.add(answer.generation)
     state.measures.accept(

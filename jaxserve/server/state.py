@@ -40,6 +40,7 @@ class ServerState:
     engine_health: Callable[[], EngineHealth]
     measures: ServerMeasures
     metrics_page: MetricsPage
+    strict: bool = False  # a field that has no effect is refused
     draining: bool = False
     in_flight: set[Generation] = field(default_factory=set)
 

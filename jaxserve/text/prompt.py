@@ -41,11 +41,15 @@ class Truncation:
 
 
 class PromptEncoder:
-    """Renders and encodes prompts for a context of `max_model_len` tokens."""
+    """Renders and encodes prompts for a context of `max_model_len` tokens, of which a prompt may
+    have `max_input_tokens` (None: all that leave room for an answer)."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_model_len: int):
+    def __init__(
+        self, tokenizer: Tokenizer, *, max_model_len: int, max_input_tokens: int | None = None
+    ):
         self.tokenizer = tokenizer
         self._max_model_len = max_model_len
+        self._max_input_tokens = max_input_tokens
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="jaxserve-text")
 
     async def encode_chat(
@@ -89,6 +93,13 @@ class PromptEncoder:
             raise ContextLengthExceeded(
                 f"This model's maximum context length is {limit} tokens and the prompt has "
                 f"{num_prompt_tokens}. Shorten it to at most {limit - 1} tokens.",
+                param=param,
+            )
+        most = self._max_input_tokens
+        if most is not None and num_prompt_tokens > most:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {limit} tokens, of which this server "
+                f"takes {most} in a prompt; this one has {num_prompt_tokens}. Shorten it.",
                 param=param,
             )
         if max_tokens is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from starlette.testclient import TestClient
 
 from jaxserve.config import ServerConfig
 from jaxserve.engine.metrics import EngineHealth
-from jaxserve.errors import CheckpointError, EngineFailed
+from jaxserve.errors import CheckpointError, ConfigError, EngineFailed
 from tests.server.apps import CHAT, MESSAGES, MODEL, TEXT, client, make_app
 from tests.text_fakes import ScriptedEngine
 
@@ -226,3 +227,36 @@ def test_browser_preflight_passes_without_a_key() -> None:
 def test_model_defaults_out_of_range_stop_the_start() -> None:
     with pytest.raises(CheckpointError, match=r"generation_config.json: temperature = -1"):
         make_app(ScriptedEngine(b"a"), generation_config={"temperature": -1})
+
+
+def test_keys_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# of the web team\nfirst  # rotates in May\n\nsecond\n")
+    config = ServerConfig(api_key=("Sesame",), api_key_file=path)
+    with client(ScriptedEngine(b"a"), config=config) as c:
+        for key in ("Sesame", "first", "second"):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert c.get("/v1/models", headers=headers).status_code == 200
+        for key in ("", "of the web team", "first  # rotates in May"):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert c.get("/v1/models", headers=headers).status_code == 401
+
+
+def test_a_key_file_without_keys_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("# nothing\n")
+    for name, why in (("none", "holds no key"), ("missing", "cannot read")):
+        with pytest.raises(ConfigError, match=why):
+            make_app(ScriptedEngine(b"a"), config=ServerConfig(api_key_file=tmp_path / name))
+
+
+def test_a_strict_server_refuses_what_has_no_effect() -> None:
+    body = {"messages": MESSAGES, "frobnicate": 1, "user": "me"}
+    with client(ScriptedEngine(b"a"), config=ServerConfig(strict=True)) as c:
+        refused = c.post(CHAT, json=body)
+        ollama = c.post("/api/chat", json={"messages": MESSAGES, "options": {"num_gpu": 1}})
+        fine = c.post(CHAT, json={"messages": MESSAGES})
+    assert refused.status_code == 400
+    assert "frobnicate, user" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] == "frobnicate"
+    assert ollama.status_code == 400 and "num_gpu" in ollama.json()["error"]
+    assert fine.status_code == 200

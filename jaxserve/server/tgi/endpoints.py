@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jaxserve.engine.request import EngineLimits
 from jaxserve.errors import ContextLengthExceeded, InvalidRequest
 from jaxserve.generate import TextRequest, Truncation
 from jaxserve.server.bodies import JSONBody
@@ -77,10 +78,10 @@ async def info(request: Request) -> Response:
             "model_dtype": model.details.dtype,
             "model_device_type": model.details.device,
             "model_pipeline_tag": "text-generation",
-            "max_concurrent_requests": limits.max_queued_requests,
+            "max_concurrent_requests": limits.max_concurrent_requests or limits.max_queued_requests,
             "max_best_of": MAX_BEST_OF,
             "max_stop_sequences": MAX_STOPS,
-            "max_input_tokens": limits.max_model_len - 1,
+            "max_input_tokens": _max_input_tokens(limits),
             "max_total_tokens": limits.max_model_len,
             "validation_workers": NUM_THREADS,
             "max_client_batch_size": MAX_PROMPTS,
@@ -167,12 +168,12 @@ async def _start(
 
 async def _prompt_ids(state: ServerState, inputs: str, truncate: int | None) -> list[int]:
     """The ids of `inputs`; with `truncate` the last so many of them."""
-    limit = state.generator.limits.max_model_len
+    limit = _max_input_tokens(state.generator.limits)
     if truncate is None:
         return await state.generator.encode_text(inputs, param="inputs")
-    if truncate > limit - 1:
+    if truncate > limit:
         raise InvalidRequest(
-            f"parameters.truncate is {truncate}; at most {limit - 1} tokens can be kept",
+            f"parameters.truncate is {truncate}; at most {limit} tokens can be kept",
             param="parameters.truncate",
         )
     kept = Truncation(truncate)
@@ -181,10 +182,11 @@ async def _prompt_ids(state: ServerState, inputs: str, truncate: int | None) -> 
 
 def _max_new_tokens(state: ServerState, num_input: int, asked: int | None) -> int:
     limit = state.generator.limits.max_model_len
-    if num_input >= limit:
+    most = _max_input_tokens(state.generator.limits)
+    if num_input > most:
         raise ContextLengthExceeded(
-            f"`inputs` must have less than {limit} tokens. Given: {num_input}. Shorten it, or set "
-            "`truncate`",
+            f"`inputs` must have less than {most + 1} tokens. Given: {num_input}. Shorten it, or "
+            "set `truncate`",
             param="inputs",
         )
     if asked is not None and num_input + asked > limit:
@@ -194,3 +196,7 @@ def _max_new_tokens(state: ServerState, num_input: int, asked: int | None) -> in
             param="parameters.max_new_tokens",
         )
     return limit - num_input if asked is None else asked
+
+
+def _max_input_tokens(limits: EngineLimits) -> int:
+    return limits.max_input_tokens or limits.max_model_len - 1

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,10 +46,10 @@ def place(
     devices_of: dict[tuple[tuple[int, int], ...], list[jax.Device]] = {}
     for device, index in sharding.addressable_devices_indices_map(shape).items():
         assert index is not None, "an addressable device has an index"
-        bounds = zip(index, shape, strict=True)
-        key = tuple(part.indices(size)[:2] for part, size in bounds)
+        key = tuple(part.indices(size)[:2] for part, size in zip(index, shape, strict=True))
         devices_of.setdefault(key, []).append(device)
-    if gathered_bytes is None and next(iter(sharding.device_set)).platform != "cpu":
+    first: Any = next(iter(sharding.device_set))
+    if gathered_bytes is None and first.platform != "cpu":
         gathered_bytes = GATHERED_BYTES
     arrays: list[jax.Array] = []
     for bounds, devices in devices_of.items():

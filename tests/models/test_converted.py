@@ -51,7 +51,7 @@ def test_any_mesh_restores_the_same_model(
     for folder in (saved("phi3"), converted):
         model = load(folder, tensor_parallel=tensor_parallel)
         logits.append(PagedRun(model, XlaAttention(), mesh, rows=1).step([TOKENS])[0])
-    np.testing.assert_array_equal(*logits)
+    np.testing.assert_array_equal(logits[0], logits[1])
     alone = PagedRun(load(saved("phi3")), XlaAttention(), make_mesh(tensor_parallel=1), rows=1)
     assert_agrees(logits[1], alone.step([TOKENS])[0])
 

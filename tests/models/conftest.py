@@ -9,9 +9,8 @@ import jax
 import numpy as np
 import pytest
 import torch
-import transformers
 
-from tests.models.variants import VARIANTS
+from tests.models.variants import VARIANTS, classes_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,7 +40,9 @@ def reference_logits(saved: Callable[[str], Path]) -> Callable[[str, tuple[int, 
 
     @cache
     def load(name: str) -> Any:
-        return transformers.AutoModelForCausalLM.from_pretrained(saved(name), dtype=torch.float32)
+        config_class, model_class = classes_of(VARIANTS[name].architecture)
+        config = config_class.from_pretrained(saved(name))
+        return model_class.from_pretrained(saved(name), config=config, dtype=torch.float32)
 
     @cache
     def compute(name: str, tokens: tuple[int, ...]) -> np.ndarray:

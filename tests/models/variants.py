@@ -364,6 +364,20 @@ VARIANTS = {
         **LATENT,
     ),
     **family(
+        "Mistral4ForCausalLM",
+        {
+            "mistral4": {
+                "rope_parameters": {
+                    **MSCALES,
+                    "original_max_position_embeddings": 8,
+                    "llama_4_scaling_beta": 0.1,
+                }
+            },
+            "mistral4-no-query-latents": {"q_lora_rank": None, "first_k_dense_replace": 0},
+        },
+        **LATENT,
+    ),
+    **family(
         "MixtralForCausalLM",
         {"mixtral": {"sliding_window": None}, "mixtral-window": {"sliding_window": 5}},
         num_local_experts=4,

@@ -38,6 +38,7 @@ from jaxserve.models.source import read_generation_config, read_raw_config, weig
 from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
 from jaxserve.sharding.mesh import make_mesh
+from jaxserve.text.formats.table import Formats, check_format_names, choose_formats
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from jaxserve.version import __version__
 
@@ -55,6 +56,7 @@ class BuiltEngine:
     sizes: EngineSizes
     model: DecoderConfig
     num_params: int
+    formats: Formats
 
 
 def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
@@ -66,6 +68,7 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
         engine_health=built.loop.health,
         engine_metrics=built.loop.metrics,
         generation_config=_generation_config(config.source, built.folder),
+        formats=built.formats,
     )
 
 
@@ -75,6 +78,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     Raises ConfigError and CheckpointError. Prints what it does and decides to `log`.
     """
     _use_compilation_cache(config.engine)
+    check_format_names(tools=config.source.tool_format, reasoning=config.source.reasoning_format)
     folder = resolve(config.source.model, revision=config.source.revision)
     mesh = make_mesh(tensor_parallel=config.mesh.tensor_parallel)
     dtype = _dtype(config.source, mesh.devices.flat[0])
@@ -116,6 +120,11 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         sizes=sizes,
         model=model.config,
         num_params=sum(array.size for array in model.params),
+        formats=choose_formats(
+            tokenizer.chat_template,
+            tools=config.source.tool_format,
+            reasoning=config.source.reasoning_format,
+        ),
     )
 
 

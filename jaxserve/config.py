@@ -49,6 +49,10 @@ class ModelSource:
     """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
     generation_config: Literal["auto", "off"] = "auto"
     """auto: the model's generation_config.json sets the defaults of sampling params."""
+    tool_format: str = "auto"
+    """How the model writes tool calls; docs/formats.md lists them. auto: as its template says."""
+    reasoning_format: str = "auto"
+    """How the model marks reasoning; docs/formats.md lists them. auto: as its template says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,6 +78,7 @@ class TextRequest:
     stop: tuple[str, ...] = ()
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
+    shown_ids: frozenset[int] = frozenset()  # special tokens that are shown all the same
     cache_salt: str = ""
 
 
@@ -189,7 +190,11 @@ class TextGenerator:
 
     def _new_output(self, request: TextRequest) -> OutputText:
         return OutputText(
-            Detokenizer(self.tokenizer, skip_special_tokens=request.skip_special_tokens),
+            Detokenizer(
+                self.tokenizer,
+                skip_special_tokens=request.skip_special_tokens,
+                shown_ids=request.shown_ids,
+            ),
             request.stop,
             include_stop=request.include_stop_str_in_output,
             min_tokens=request.params.min_tokens,

@@ -109,8 +109,9 @@ class Answer:
         once = self.once
         async with aclosing(self.generation.deltas()) as deltas:
             async for index, delta in deltas:
+                pieces = list(self.choices[index].pieces(delta))  # told before it is counted
                 usage = self._running_usage()
-                for piece in self.choices[index].pieces(delta):
+                for piece in pieces:
                     yield self.frame.around([piece], **once, **usage)
                     once = {}
         if self.options.include_usage:

@@ -33,6 +33,8 @@ from jaxserve.server.models import ModelInfo
 from jaxserve.server.routes import Row, rows_for
 from jaxserve.server.sampling import sampling_defaults
 from jaxserve.server.state import ServerState
+from jaxserve.text.calls.reader import AnswerFormats
+from jaxserve.text.formats.table import Formats
 
 
 def create_app(
@@ -43,10 +45,12 @@ def create_app(
     engine_health: Callable[[], EngineHealth],
     engine_metrics: Callable[[], EngineMetrics],
     generation_config: Mapping[str, Any],
+    formats: Formats,
 ) -> Starlette:
     """The ASGI app; its start-up starts the generator on the event loop that serves.
 
-    `generation_config` sets the defaults of sampling params; empty means the API's own. Setting
+    `generation_config` sets the defaults of sampling params; empty means the API's own. `formats`
+    are those the model writes tool calls and reasoning in. Setting
     `app.state.server.draining` makes it refuse new work and report itself not healthy.
     """
     rows = rows_for(config)
@@ -76,6 +80,7 @@ def create_app(
             engine_metrics=engine_metrics,
             server=measures,
         ),
+        formats=AnswerFormats(formats.tools, formats.reasoning, generator.tokenizer),
     )
     return app
 

@@ -73,7 +73,6 @@ CHAT = (
     Refusal("audio", "only text is produced"),
     CHAT_TEMPLATE,
     Refusal("echo", "use /v1/completions to get the prompt back", one_of(False)),
-    Refusal("include_reasoning", "reasoning is not parsed out of the output", one_of(True)),
     Refusal("thinking_token_budget", "use max_completion_tokens", number(-1)),
 )
 

@@ -169,6 +169,7 @@ class ChatBody(GenerationBody):
     documents: Annotated[list[Object], FailFast()] = Field(default_factory=list)
     tool_prompt: Str | None = None
     reasoning_effort: Effort | None = None
+    include_reasoning: Bool = True
 
     @property
     def parses_calls(self) -> bool:

@@ -22,6 +22,7 @@ from jaxserve.server.metrics.measures import ServerMeasures
 from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.sampling import SamplingDefaults
+from jaxserve.text.calls.reader import AnswerFormats
 
 STALL_LIMIT_S = 60.0
 BEGAN_S = "jaxserve.began_s"  # in the scope until the engine has the request
@@ -40,6 +41,7 @@ class ServerState:
     engine_health: Callable[[], EngineHealth]
     measures: ServerMeasures
     metrics_page: MetricsPage
+    formats: AnswerFormats
     strict: bool = False  # a field that has no effect is refused
     draining: bool = False
     in_flight: set[Generation] = field(default_factory=set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from jaxserve.engine.request import FinishReason, TokenLogprob
@@ -36,6 +36,7 @@ class TextDelta:
 
     text: str = ""
     token_ids: tuple[int, ...] = ()
+    token_ends: tuple[int, ...] = ()  # characters of `text` that were shown after each token
     logprobs: tuple[TextLogprob, ...] = ()
     prompt_logprobs: tuple[TextLogprob, ...] = ()
     finish_reason: FinishReason | None = None
@@ -50,12 +51,20 @@ def merge_deltas(deltas: Sequence[TextDelta]) -> TextDelta:
     return TextDelta(
         text="".join(delta.text for delta in deltas),
         token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
+        token_ends=tuple(_shifted_ends(deltas)),
         logprobs=tuple(entry for delta in deltas for entry in delta.logprobs),
         prompt_logprobs=tuple(entry for delta in deltas for entry in delta.prompt_logprobs),
         finish_reason=deltas[-1].finish_reason,
         stop_reason=deltas[-1].stop_reason,
         num_cached_tokens=max((delta.num_cached_tokens for delta in deltas), default=0),
     )
+
+
+def _shifted_ends(deltas: Sequence[TextDelta]) -> Iterator[int]:
+    start = 0
+    for delta in deltas:
+        yield from (start + end for end in delta.token_ends)
+        start += len(delta.text)
 
 
 def text_logprob(tokenizer: Tokenizer, entry: TokenLogprob) -> TextLogprob:

@@ -16,19 +16,34 @@ _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Detokenizer:
-    """Token ids in, text out. Bytes that are not UTF-8 become U+FFFD once that is certain."""
+    """Token ids in, text out. Bytes that are not UTF-8 become U+FFFD once that is certain.
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True):
+    `shown_ids` are special tokens that are not skipped: what reads the text needs them.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        skip_special_tokens: bool = True,
+        shown_ids: frozenset[int] = frozenset(),
+    ):
         self.tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
+        self._shown_ids = shown_ids
         self._decoder = _new_decoder(errors="replace")
 
     def push(self, token_id: int) -> str:
         """The characters that this token completes; an id the tokenizer lacks has none."""
-        if self._skip_special_tokens and self.tokenizer.is_special(token_id):
+        if self._is_skipped(token_id):
             return ""
         return self._decoder.decode(self.tokenizer.token_bytes(token_id))
 
     def flush(self) -> str:
         """U+FFFD for a character that was begun and will not be completed, else nothing."""
         return self._decoder.decode(b"", final=True)
+
+    def _is_skipped(self, token_id: int) -> bool:
+        if not self._skip_special_tokens or token_id in self._shown_ids:
+            return False
+        return self.tokenizer.is_special(token_id)

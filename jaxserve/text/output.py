@@ -42,17 +42,18 @@ class OutputText:
         Text is withheld while it may still turn out to be part of a stop string or of a character
         that is not complete; the last delta has the rest.
         """
-        text, num_read = self._read(delta)
+        text, ends = self._read(delta)
         finish_reason = delta.finish_reason
         stop_reason: str | int | None = delta.stop_token_id
         if self._stop is not None:
             finish_reason, stop_reason = FinishReason.STOP, self._stop
         elif finish_reason is not None:
             text += self._matcher.flush() + self._detokenizer.flush()
-        entries, tokenizer = delta.logprobs[:num_read], self._detokenizer.tokenizer
+        entries, tokenizer = delta.logprobs[: len(ends)], self._detokenizer.tokenizer
         return TextDelta(
             text=text,
-            token_ids=delta.token_ids[:num_read],
+            token_ids=delta.token_ids[: len(ends)],
+            token_ends=ends,
             logprobs=tuple(text_logprob(tokenizer, entry) for entry in entries),
             prompt_logprobs=tuple(text_logprob(tokenizer, each) for each in delta.prompt_logprobs),
             finish_reason=finish_reason,
@@ -60,17 +61,20 @@ class OutputText:
             num_cached_tokens=delta.num_cached_tokens,
         )
 
-    def _read(self, delta: TokenDelta) -> tuple[str, int]:
-        """Text of the tokens up to the end of the sequence, and how many those are."""
+    def _read(self, delta: TokenDelta) -> tuple[str, tuple[int, ...]]:
+        """Text of the tokens up to the end of the sequence, and its length after each of them."""
         num_visible = len(delta.token_ids)
         if delta.finish_reason is FinishReason.STOP and not self._include_stop:
             num_visible -= 1  # the token that made the engine stop is hidden, as a stop string is
         text = ""
-        for index, token_id in enumerate(delta.token_ids[:num_visible]):
+        ends: list[int] = []
+        for token_id in delta.token_ids[:num_visible]:
             text += self._push(token_id)
+            ends.append(len(text))
             if self._stop is not None:
-                return text, index + 1
-        return text, len(delta.token_ids)
+                return text, tuple(ends)
+        hidden = len(delta.token_ids) - len(ends)
+        return text, (*ends, *[len(text)] * hidden)
 
     def _push(self, token_id: int) -> str:
         self._num_tokens += 1

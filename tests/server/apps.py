@@ -18,6 +18,8 @@ from jaxserve.engine.metrics import EngineHealth
 from jaxserve.generate import TextGenerator
 from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
+from jaxserve.text.formats.hermes import HERMES
+from jaxserve.text.formats.table import Formats
 from tests.text_fakes import ByteTokenizer, ScriptedEngine
 
 MODEL = ModelInfo(
@@ -38,6 +40,8 @@ MODEL = ModelInfo(
     ),
 )
 
+HERMES_ONLY = Formats(tools=HERMES)
+
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -49,6 +53,7 @@ def make_app(
     config: ServerConfig | None = None,
     health: Callable[[], EngineHealth] | None = None,
     generation_config: dict[str, Any] | None = None,
+    formats: Formats = HERMES_ONLY,
 ) -> Starlette:
     return create_app(
         TextGenerator(engine, ByteTokenizer()),
@@ -57,6 +62,7 @@ def make_app(
         engine_health=health or engine.health,
         engine_metrics=engine.metrics,
         generation_config=generation_config or {},
+        formats=formats,
     )
 
 

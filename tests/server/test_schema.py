@@ -161,7 +161,6 @@ def test_completion_logprobs_are_a_number_up_to_20(value: Any, code: str) -> Non
         {"audio": {"voice": "x"}},
         {"chat_template": "x"},
         {"echo": True},
-        {"include_reasoning": False},
         {"repetition_detection": {}},
     ],
     ids=str,

@@ -16,10 +16,12 @@ from jaxserve.generate import TextDelta
 from jaxserve.server.generation import Generation
 from jaxserve.server.logprobs import chat_logprobs
 from jaxserve.server.timing import Stopwatch
-from jaxserve.server.tool_deltas import ToolDeltas, joined_calls
-from jaxserve.text.tool_calls import OPEN
+from jaxserve.text.calls.events import CallArguments, CallName, Content, Reasoning
+from jaxserve.text.calls.reader import AnswerReader
 
 Piece = dict[str, Any]
+
+_FIELDS = {Content: "response", Reasoning: "thinking"}
 
 
 def rfc3339(when: datetime) -> str:
@@ -42,18 +44,24 @@ class Shape(Protocol):
 class Completion:
     """The shape of `/api/generate`. `prompt_ids` None: no context is told."""
 
-    def __init__(self, prompt_ids: list[int] | None) -> None:
+    def __init__(self, prompt_ids: list[int] | None, reader: AnswerReader) -> None:
+        self._reader = reader
         self._context = None if prompt_ids is None else [*prompt_ids]
 
     def pieces(self, delta: TextDelta) -> Iterator[Piece]:
         if self._context is not None:
             self._context += delta.token_ids
-        if delta.text or delta.logprobs:
-            yield {"response": delta.text, **_logprobs(delta)}
+        beside = _logprobs(delta)
+        for event in self._reader.read(delta):
+            if isinstance(event, Content | Reasoning):
+                yield {"response": "", _FIELDS[type(event)]: event.text, **beside}
+                beside = {}
+        if beside:
+            yield {"response": "", **beside}
 
     def joined(self, pieces: Iterable[Piece]) -> Piece:
         told = list(pieces)
-        return {"response": "".join(piece["response"] for piece in told), **_joined_logprobs(told)}
+        return {**_joined_text(told, "response"), **_joined_logprobs(told)}
 
     def ending(self) -> Piece:
         return {} if self._context is None else {"context": self._context}
@@ -62,10 +70,8 @@ class Completion:
 class Message:
     """The shape of `/api/chat`; a tool call is told at once, when it is complete."""
 
-    def __init__(self, *, parses_calls: bool) -> None:
-        self._tools = ToolDeltas(parallel=True) if parses_calls else None
-        self._call_deltas: list[dict[str, Any]] = []
-        self._num_told = 0
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
 
     def pieces(self, delta: TextDelta) -> Iterator[Piece]:
         beside = _logprobs(delta)
@@ -78,7 +84,7 @@ class Message:
     def joined(self, pieces: Iterable[Piece]) -> Piece:
         told = list(pieces)
         messages = [piece["message"] for piece in told]
-        whole = _message("".join(message["content"] for message in messages))
+        whole = {"role": "assistant", **_joined_text(messages, "content")}
         if calls := [call for message in messages for call in message.get("tool_calls", ())]:
             whole["tool_calls"] = calls
         return {"message": whole, **_joined_logprobs(told)}
@@ -87,28 +93,16 @@ class Message:
         return {}
 
     def _messages(self, delta: TextDelta) -> Iterator[dict[str, Any]]:
-        if self._tools is None:
-            if delta.text:
-                yield _message(delta.text)
-            return
-        ends = delta.finish_reason is not None
-        for part in self._tools.push(delta.text) + (self._tools.finish() if ends else []):
-            if "content" in part:
-                yield _message(part["content"])
+        name = ""
+        for event in self._reader.read(delta):
+            if isinstance(event, CallName):
+                name = event.name
+            elif isinstance(event, CallArguments):  # all of them: the reader tells whole calls
+                yield _message_with(name, event.text)
+            elif isinstance(event, Reasoning):
+                yield _message("") | {"thinking": event.text}
             else:
-                self._call_deltas.append(part)
-        yield from self._calls(self._tools.num_complete, ends=ends)
-
-    def _calls(self, num_complete: int, *, ends: bool) -> Iterator[dict[str, Any]]:
-        if not ends and num_complete == self._num_told:
-            return
-        calls = joined_calls(self._call_deltas)
-        for call in calls[self._num_told : num_complete]:
-            yield _message_with(call["function"])
-        if ends:
-            for call in calls[num_complete:]:
-                yield _message(_as_written(call["function"]))
-        self._num_told = num_complete
+                yield _message(event.text)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -166,21 +160,23 @@ def _message(content: str) -> dict[str, Any]:
     return {"role": "assistant", "content": content}
 
 
-def _message_with(function: dict[str, str]) -> dict[str, Any]:
+def _message_with(name: str, written: str) -> dict[str, Any]:
     """A call with its arguments as an object; what is no object is told as the model wrote it."""
     try:
-        arguments = json.loads(function["arguments"] or "{}")
+        arguments = json.loads(written)
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        return _message(_as_written(function))
-    call = {"function": {"name": function["name"], "arguments": arguments}}
-    return _message("") | {"tool_calls": [call]}
+        quoted = json.dumps(name, ensure_ascii=False)
+        return _message(f'{{"name": {quoted}, "arguments": {written}}}')
+    return _message("") | {"tool_calls": [{"function": {"name": name, "arguments": arguments}}]}
 
 
-def _as_written(function: dict[str, str]) -> str:
-    name = json.dumps(function["name"], ensure_ascii=False)
-    return f'{OPEN}{{"name": {name}, "arguments": {function["arguments"]}'
+def _joined_text(pieces: list[Piece], field: str) -> Piece:
+    """What the pieces say, and what they think if they do."""
+    thinking = "".join(piece.get("thinking", "") for piece in pieces)
+    said = {field: "".join(piece[field] for piece in pieces)}
+    return said | ({"thinking": thinking} if thinking else {})
 
 
 def _logprobs(delta: TextDelta) -> Piece:

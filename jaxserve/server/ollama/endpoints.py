@@ -19,12 +19,14 @@ from jaxserve.server.ollama.schema import (
     ignored_options,
     parse_ollama,
 )
+from jaxserve.server.openai.chat import check_tools
+from jaxserve.server.parsing import unsupported
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.serving import respond, text_request
 from jaxserve.server.sse import JSON_LINES
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.timing import Stopwatch
-from jaxserve.server.tool_deltas import marker_is_special
+from jaxserve.text.calls.reader import plain_reader
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.prompt import check_token_ids
 
@@ -36,7 +38,7 @@ async def generate(request: Request) -> Response:
     body = parse_ollama(raw, OllamaGenerateBody)
     model = state.model.resolve(body.model)
     if not body.prompt:
-        return _loaded(model, Completion(None))
+        return _loaded(model, Completion(None, plain_reader()))
     starting = _start_completion(request, body, watch)
     headers = naming_header(ignored_options(raw, body))
     return await respond(request, starting, stream=body.stream, headers=headers, framing=JSON_LINES)
@@ -49,7 +51,7 @@ async def chat(request: Request) -> Response:
     body = parse_ollama(raw, OllamaChatBody)
     model = state.model.resolve(body.model)
     if not body.messages:
-        return _loaded(model, Message(parses_calls=False))
+        return _loaded(model, Message(plain_reader()))
     starting = _start_message(request, body, watch)
     headers = naming_header(ignored_options(raw, body))
     return await respond(request, starting, stream=body.stream, headers=headers, framing=JSON_LINES)
@@ -64,19 +66,30 @@ async def _start_completion(
     request: Request, body: OllamaGenerateBody, watch: Stopwatch
 ) -> OllamaAnswer:
     state = state_of(request)
+    _check_thinking(state, body)
     prompt_ids = await _prompt_ids(state, body)
-    shape = Completion(None if body.raw else prompt_ids)
+    reader = plain_reader() if body.raw else state.formats.reader(prompt_ids, None)
+    shape = Completion(None if body.raw else prompt_ids, reader)
     return _start(request, body, prompt_ids, shape=shape, watch=watch)
 
 
 async def _start_message(request: Request, body: OllamaChatBody, watch: Stopwatch) -> OllamaAnswer:
+    state = state_of(request)
+    _check_thinking(state, body)
+    if body.tools:
+        check_tools(state.formats)
     options = ChatOptions(
         tools=[tool.plain() for tool in body.tools], template_kwargs=body.template_kwargs
     )
-    generator = state_of(request).generator
-    prompt_ids = await generator.encode_chat(body.openai_messages(), options)
-    shape = Message(parses_calls=bool(body.tools))
+    prompt_ids = await state.generator.encode_chat(body.openai_messages(), options)
+    schemas = {tool.function.name: tool.function.parameters for tool in body.tools}
+    shape = Message(state.formats.reader(prompt_ids, schemas or None, whole=True))
     return _start(request, body, prompt_ids, shape=shape, watch=watch)
+
+
+def _check_thinking(state: ServerState, body: OllamaBody) -> None:
+    if body.think and state.formats.reasoning is None:
+        raise unsupported("think", "must be false or absent: the model served here does not think")
 
 
 async def _prompt_ids(state: ServerState, body: OllamaGenerateBody) -> list[int]:
@@ -113,9 +126,10 @@ def _start(
         max_tokens=_max_tokens(state, len(prompt_ids), body.options.num_predict),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
-    calls_tools = isinstance(body, OllamaChatBody) and body.tools
-    if calls_tools and marker_is_special(state.generator.tokenizer):
-        text = replace(text, skip_special_tokens=False)
+    calls = isinstance(body, OllamaChatBody) and bool(body.tools)
+    raw = isinstance(body, OllamaGenerateBody) and body.raw
+    if not raw:
+        text = replace(text, shown_ids=state.formats.shown_ids(calls=calls))
     generation = start_generation(state.generator, [text], param="prompt")
     watch.submitted()
     model = state.model.resolve(body.model)

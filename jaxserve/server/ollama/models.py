@@ -16,6 +16,7 @@ from jaxserve.server.models import ModelInfo
 from jaxserve.server.ollama.answer import rfc3339
 from jaxserve.server.parsing import parse_body
 from jaxserve.server.state import state_of
+from jaxserve.text.calls.reader import AnswerFormats
 
 NEVER = "9999-12-31T23:59:59Z"
 QUANTIZATION = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -62,7 +63,7 @@ async def show(request: Request) -> Response:
                 "general.parameter_count": model.details.num_params,
                 f"{family}.context_length": model.max_model_len,
             },
-            "capabilities": _capabilities(model),
+            "capabilities": _capabilities(state.formats),
             "modified_at": _modified_at(model),
         }
     )
@@ -104,8 +105,9 @@ def _details(model: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _capabilities(model: ModelInfo) -> list[str]:
-    return ["completion", "tools"] if "tools" in model.details.template else ["completion"]
+def _capabilities(formats: AnswerFormats) -> list[str]:
+    has = {"tools": formats.tools, "thinking": formats.reasoning}
+    return ["completion", *(name for name, form in has.items() if form is not None)]
 
 
 def _parameter_size(num_params: int) -> str:

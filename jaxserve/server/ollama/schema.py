@@ -18,15 +18,18 @@ from jaxserve.server.fields import (
     Str,
     TopK,
     WireModel,
+    wrong_type,
     wrong_value,
 )
 from jaxserve.server.ignored import unread
 from jaxserve.server.messages import ChatMessage, Tool, distinct
 from jaxserve.server.parsing import parse_body, unsupported, wrong
-from jaxserve.server.refusals import Refusal, is_empty, number, one_of, refuse_unsupported
+from jaxserve.server.refusals import Refusal, is_empty, number, refuse_unsupported
 from jaxserve.server.schema import Alternatives, GenerationBody, stop_strings
 
 MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end not a number
+
+EFFORTS = ("low", "medium", "high")
 
 REFUSED = (
     Refusal("format", "describe the form you want in the prompt: output can not be constrained",
@@ -34,8 +37,6 @@ REFUSED = (
     Refusal("images", "this model reads text only", is_empty),
     Refusal("suffix", "text is only continued: put everything into the prompt", is_empty),
     Refusal("template", "the model's own template is used; raw sends a prompt as it is", is_empty),
-    Refusal("think", "reasoning is not parsed out of the output: leave it out or false",
-            one_of(False)),
 )  # fmt: skip
 
 REFUSED_OPTIONS = (Refusal("mirostat", "leave it at 0, or use top_p or min_p", number(0)),)
@@ -45,6 +46,12 @@ def _length(value: int) -> int:
     if value == 0:
         raise wrong_value("must be at least 1, or -1 or -2 for all that fits")
     return value
+
+
+def _think(value: Any) -> bool | str:
+    if isinstance(value, bool) or value in EFFORTS:
+        return value
+    raise wrong_type(f"true, false, {', '.join(EFFORTS[:-1])} or {EFFORTS[-1]}")
 
 
 class Options(WireModel):
@@ -69,7 +76,7 @@ class OllamaBody(WireModel):
     model: Str = ""
     stream: Bool = True
     options: Options = Options()
-    think: Any = None
+    think: Annotated[Any, BeforeValidator(_think)] = None  # a bool or an effort
     logprobs: Bool = False
     top_logprobs: Alternatives = 0
 
@@ -96,7 +103,11 @@ class OllamaBody(WireModel):
 
     @property
     def template_kwargs(self) -> dict[str, Any]:
-        return {"enable_thinking": False} if self.think is False else {}
+        """What the templates call `think`, and the effort when it is one."""
+        if self.think is None:
+            return {}
+        effort = {"reasoning_effort": self.think} if isinstance(self.think, str) else {}
+        return {"enable_thinking": bool(self.think), "thinking": bool(self.think), **effort}
 
 
 class OllamaGenerateBody(OllamaBody):

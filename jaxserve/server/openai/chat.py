@@ -12,13 +12,18 @@ from starlette.responses import Response
 from jaxserve.engine.request import FinishReason
 from jaxserve.generate import TextDelta, TextRequest
 from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishing
-from jaxserve.server.generation import start_generation
+from jaxserve.server.generation import Usage, start_generation
 from jaxserve.server.logprobs import chat_logprobs, prompt_logprobs
+from jaxserve.server.message_deltas import message_delta, whole_message
+from jaxserve.server.parsing import unsupported
 from jaxserve.server.schema import ChatBody, parse_chat
 from jaxserve.server.serving import Dialect, serve, text_request, truncation
 from jaxserve.server.state import ServerState
-from jaxserve.server.tool_deltas import ToolDeltas, joined_calls, marker_is_special
+from jaxserve.text.calls.events import Reasoning
+from jaxserve.text.calls.reader import AnswerFormats, AnswerReader
 from jaxserve.text.chat import ChatOptions
+
+NO_THINKING = {"enable_thinking": False, "thinking": False}  # what templates call it
 
 
 async def chat_completions(request: Request) -> Response:
@@ -28,6 +33,14 @@ async def chat_completions(request: Request) -> Response:
 async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
     request = await chat_request(state, body, id=frame.id)
     generation = start_generation(state.generator, [request], param="messages")
+    if state.formats.reasoning is not None:
+        generation.usage.reasoning_tokens = 0
+
+    def choice(index: int) -> ChatChoice:
+        reader = state.formats.reader(
+            request.prompt_ids, called_schemas(body), parallel=body.parallel_tool_calls
+        )
+        return ChatChoice(index, body, reader, generation.usage)
 
     def scores() -> dict[str, Any]:
         told = prompt_logprobs(request.prompt_ids, generation.prompt_logprobs[0])
@@ -37,7 +50,7 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
         frame=frame,
         generation=generation,
         at_end=dict if body.prompt_logprobs is None else scores,
-        choices=[ChatChoice(index, body) for index in range(body.num_samples)],
+        choices=[choice(index) for index in range(body.num_samples)],
         num_kept=body.n,
         options=body.stream_options,
         once={"prompt_token_ids": request.prompt_ids} if body.return_token_ids else {},
@@ -47,6 +60,8 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
 async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRequest:
     """What the text layer is asked for a conversation."""
     generator = state.generator
+    if body.parses_calls:
+        check_tools(state.formats)
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
     asked = body.max_completion_tokens or body.max_tokens
     prompt_ids = await generator.encode_chat(
@@ -60,9 +75,24 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
         max_tokens=state.max_tokens(len(prompt_ids), asked, by_api=None, param="messages"),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
-    if body.parses_calls and marker_is_special(generator.tokenizer):
-        return replace(request, skip_special_tokens=False)
-    return request
+    return replace(request, shown_ids=state.formats.shown_ids(calls=body.parses_calls))
+
+
+def check_tools(formats: AnswerFormats) -> None:
+    """Raise InvalidRequest when calls could not be told from text."""
+    if formats.tools is None:
+        raise unsupported(
+            "tools",
+            "can not be called: the chat template does not show how this model writes calls; "
+            "start the server with --tool-format, or send tool_choice none",
+        )
+
+
+def called_schemas(body: ChatBody) -> dict[str, Any] | None:
+    """The parameters of the tools whose calls are read, None when none are."""
+    if not body.parses_calls:
+        return None
+    return {tool.function.name: tool.function.parameters for tool in body.tools}
 
 
 def chat_options(body: ChatBody) -> ChatOptions:
@@ -71,7 +101,7 @@ def chat_options(body: ChatBody) -> ChatOptions:
     if body.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", body.reasoning_effort)
     if body.reasoning_effort == "none":
-        variables.setdefault("enable_thinking", False)
+        variables = NO_THINKING | variables
     if body.tool_prompt is not None:
         variables.setdefault("tool_prompt", body.tool_prompt)
     return ChatOptions(
@@ -91,11 +121,12 @@ def _first(given: bool | None, default: bool) -> bool:
 class ChatChoice:
     """One sequence as an assistant message."""
 
-    def __init__(self, index: int, body: ChatBody) -> None:
+    def __init__(self, index: int, body: ChatBody, reader: AnswerReader, usage: Usage) -> None:
         self._index = index
         self._body = body
         self._opened = False
-        self._tools = ToolDeltas(parallel=body.parallel_tool_calls) if body.parses_calls else None
+        self._reader = reader
+        self._usage = usage
 
     def pieces(self, delta: TextDelta) -> Iterable[Piece]:
         """The role once, then content and calls, then the finish on its own."""
@@ -114,7 +145,7 @@ class ChatChoice:
         logprobs = [entry for piece in pieces for entry in _entries(piece)]
         whole = {
             "index": self._index,
-            "message": _message(deltas),
+            "message": whole_message(deltas),
             "logprobs": {"content": logprobs, "refusal": None} if self._body.logprobs else None,
             "finish_reason": pieces[-1]["finish_reason"],
             "stop_reason": pieces[-1]["stop_reason"],
@@ -124,10 +155,12 @@ class ChatChoice:
         return whole
 
     def _told(self, delta: TextDelta) -> list[dict[str, Any]]:
-        if self._tools is None:
-            return [{"content": delta.text}] if delta.text else []
-        told = self._tools.push(delta.text)
-        return told if delta.finish_reason is None else told + self._tools.finish()
+        num_before = self._reader.num_reasoning_tokens
+        events = self._reader.read(delta)
+        if self._usage.reasoning_tokens is not None:
+            self._usage.reasoning_tokens += self._reader.num_reasoning_tokens - num_before
+        shown = self._body.include_reasoning
+        return [message_delta(e) for e in events if shown or not isinstance(e, Reasoning)]
 
     def _beside_text(self, delta: TextDelta) -> dict[str, Any]:
         more: dict[str, Any] = {}
@@ -140,19 +173,12 @@ class ChatChoice:
 
     def _finishing(self, delta: TextDelta) -> dict[str, Any]:
         fields = finishing(delta)
-        if self._tools and self._tools.called and delta.finish_reason is FinishReason.STOP:
+        if self._reader.num_complete and delta.finish_reason is FinishReason.STOP:
             fields["finish_reason"] = "tool_calls"
         return fields
 
     def _piece(self, delta: dict[str, Any]) -> Piece:
         return {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": None}
-
-
-def _message(deltas: list[dict[str, Any]]) -> dict[str, Any]:
-    content = "".join(delta.get("content", "") for delta in deltas)
-    calls = joined_calls(deltas)
-    message = {"role": "assistant", "content": content, "refusal": None}
-    return message | {"content": content or None, "tool_calls": calls} if calls else message
 
 
 def _entries(piece: Piece) -> list[Any]:

@@ -24,6 +24,7 @@ from jaxserve.engine.scheduler import Scheduler
 from jaxserve.generate import TextGenerator
 from jaxserve.server.app import create_app
 from jaxserve.server.metrics.page import FAMILIES
+from jaxserve.text.formats.table import Formats
 from tests.engine.fake_driver import request
 from tests.fakes import FakeRunner
 from tests.server.apps import CHAT, MESSAGES, MODEL, TEXT, client, wait_until
@@ -201,6 +202,7 @@ def serving(*, max_queued: int = 64, **config: Any) -> Iterator[Served]:
         engine_health=loop.health,
         engine_metrics=loop.metrics,
         generation_config={},
+        formats=Formats(),
     )
     try:
         with TestClient(app) as test_client:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxserve.text.tool_calls import CallArguments, CallName, Content, ToolCallParser, ToolEvent
+from jaxserve.text.calls.events import CallArguments, CallName, Content, Event
+from jaxserve.text.calls.parser import ToolCallParser
+from jaxserve.text.formats.hermes import HERMES
 
 Calls = list[tuple[str, str]]
 
@@ -61,13 +63,13 @@ EXPECTED: dict[str, tuple[str, Calls]] = {
 }
 
 
-def parse(pieces: Iterable[str]) -> list[ToolEvent]:
-    parser = ToolCallParser()
+def parse(pieces: Iterable[str]) -> list[Event]:
+    parser = ToolCallParser(HERMES, {})
     events = [event for piece in pieces for event in parser.push(piece)]
     return events + parser.finish()
 
 
-def put_together(events: list[ToolEvent]) -> tuple[str, Calls]:
+def put_together(events: list[Event]) -> tuple[str, Calls]:
     """Content and calls as a client accumulates them; a call's name must come first and once."""
     content = ""
     calls: Calls = []
@@ -77,7 +79,7 @@ def put_together(events: list[ToolEvent]) -> tuple[str, Calls]:
         elif isinstance(event, CallName):
             assert event.index == len(calls)
             calls.append((event.name, ""))
-        else:
+        elif isinstance(event, CallArguments):
             assert event.index == len(calls) - 1
             calls[-1] = (calls[-1][0], calls[-1][1] + event.text)
     return content, calls
@@ -109,7 +111,7 @@ def test_what_is_no_call_is_content_unchanged(name: str) -> None:
 
 
 def test_arguments_come_as_they_are_written() -> None:
-    parser = ToolCallParser()
+    parser = ToolCallParser(HERMES, {})
     assert parser.push('<tool_call>{"name": "f", "arguments": {"x"') == [
         CallName(0, "f"),
         CallArguments(0, '{"x"'),
@@ -122,7 +124,7 @@ def test_arguments_come_as_they_are_written() -> None:
 
 
 def test_content_comes_as_soon_as_it_cannot_be_a_marker() -> None:
-    parser = ToolCallParser()
+    parser = ToolCallParser(HERMES, {})
     assert parser.push("a <tool") == [Content("a")]
     assert parser.push("s> b") == [Content(" <tools> b")]
 

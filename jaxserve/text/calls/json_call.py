@@ -9,55 +9,38 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-_BLANK = " \t\r\n"
+from jaxserve.text.calls.json_types import is_unicode
+from jaxserve.text.calls.reading import BLANKS, Call, Extent, PartReader
+
+_NAME_KEYS = ("name", "tool_name")
 _ARGUMENT_KEYS = ("arguments", "parameters")
 
 
-class CallObject:
-    """`{"name": ..., "arguments": ...}` so far; keys in any order, others ignored.
+class JSONCallReader(PartReader):
+    """`{"name": ..., "arguments": ...}`; keys in any order, others ignored.
 
-    `ended` once the object is complete; `broken` at the first character after which it cannot
-    become a call. Arguments may also be a string that holds the object; none at all are `{}`.
+    Arguments may also be a string that holds the object; none at all are `{}`.
     """
 
-    def __init__(self) -> None:
-        self.name: str | None = None
-        self.has_arguments = False  # at least their first character
-        self.ended = False
-        self.broken = False
-        self._chars: list[str] = []
-        self._arguments: list[str] = []  # not taken yet
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self._call = call
+        self._has_arguments = False
         self._expect: Callable[[str], None] = self._start
         self._end_string: Callable[[str], None] = self._end_key
         self._token: list[str] = []  # the string or scalar being read
         self._key = ""
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
+        self._nested = Extent()
         self._is_arguments = False
 
-    @property
-    def text(self) -> str:
-        return "".join(self._chars)
-
-    @property
-    def is_call(self) -> bool:
-        return self.name is not None and self.has_arguments
-
     def push(self, char: str) -> None:
-        self._chars.append(char)
         self._expect(char)
-
-    def take_arguments(self) -> str:
-        """The arguments read since the last time."""
-        taken, self._arguments = "".join(self._arguments), []
-        return taken
 
     def _start(self, char: str) -> None:
         if char == "{":
             self._expect = self._key_or_end
         else:
-            self.broken = char not in _BLANK
+            self.broken = not char.isspace()
 
     def _key_or_end(self, char: str) -> None:
         if char == '"':
@@ -72,10 +55,10 @@ class CallObject:
         if char == ":":
             self._expect = self._value
         else:
-            self.broken = char not in _BLANK
+            self.broken = char not in BLANKS
 
     def _value(self, char: str) -> None:
-        if char in _BLANK:
+        if char in BLANKS:
             return
         if char == '"':
             self._begin_string(self._end_string_value)
@@ -85,11 +68,14 @@ class CallObject:
             self._token, self._expect = [char], self._in_scalar
 
     def _begin_string(self, end: Callable[[str], None]) -> None:
+        self._nested = Extent()
+        self._nested.push('"')
         self._token, self._end_string, self._expect = ['"'], end, self._string
 
     def _string(self, char: str) -> None:
         self._token.append(char)
-        if not self._closes_string(char):
+        self._nested.push(char)
+        if self._nested.in_string:
             return
         try:
             self._end_string(json.loads("".join(self._token), strict=False))
@@ -98,42 +84,36 @@ class CallObject:
 
     def _end_string_value(self, text: str) -> None:
         self._expect = self._comma_or_end
-        if self._key == "name" and self.name is None:
-            self.name = text
-            self.broken = not text
+        if self._key in _NAME_KEYS and self._call.name is None:
+            self._call.name = text
+            self.broken = not text or not is_unicode(text)
         elif self._begins_arguments():
-            self._arguments.append(text)
-            self.has_arguments = True
+            self.broken = not is_unicode(text)
+            self._call.add(text)
+            self._has_arguments = True
 
     def _begin_nested(self, char: str) -> None:
         self._is_arguments = self._begins_arguments()
-        self.broken = self._key == "name" or (self._is_arguments and char == "[")
+        self.broken = self._key in _NAME_KEYS or (self._is_arguments and char == "[")
         if self.broken:
             return
-        self._depth, self._in_string, self._expect = 0, False, self._in_nested
-        self.has_arguments = self.has_arguments or self._is_arguments
+        self._nested, self._expect = Extent(), self._in_nested
+        self._has_arguments = self._has_arguments or self._is_arguments
         self._in_nested(char)
 
     def _in_nested(self, char: str) -> None:
         if self._is_arguments:
-            self._arguments.append(char)
-        if self._in_string:
-            self._in_string = not self._closes_string(char)
-        elif char == '"':
-            self._in_string = True
-        elif char in "{[":
-            self._depth += 1
-        elif char in "}]":
-            self._depth -= 1
-            if self._depth == 0:
-                self._expect = self._comma_or_end
+            self._call.add(char)
+        self._nested.push(char)
+        if self._nested.ended:
+            self._expect = self._comma_or_end
 
     def _in_scalar(self, char: str) -> None:
-        if char not in _BLANK + ",}":
+        if char not in BLANKS + ",}":
             self._token.append(char)
             return
         is_null = "".join(self._token) == "null"
-        self.broken = self._key == "name" or (self._begins_arguments() and not is_null)
+        self.broken = self._key in _NAME_KEYS or (self._begins_arguments() and not is_null)
         self._expect = self._comma_or_end
         if not self.broken:
             self._comma_or_end(char)
@@ -145,20 +125,12 @@ class CallObject:
             self._end_or_blank(char)
 
     def _end_or_blank(self, char: str) -> None:
-        if char != "}" or self.name is None:
-            self.broken = char not in _BLANK
+        if char != "}" or self._call.name is None:
+            self.broken = char not in BLANKS
             return
-        self.ended = True
-        if not self.has_arguments:
-            self._arguments.append("{}")
-            self.has_arguments = True
+        if not self._has_arguments:
+            self._call.add("{}")
+        self._call.complete = self.done = True
 
     def _begins_arguments(self) -> bool:
-        return self._key in _ARGUMENT_KEYS and not self.has_arguments
-
-    def _closes_string(self, char: str) -> bool:
-        if self._escaped:
-            self._escaped = False
-            return False
-        self._escaped = char == "\\"
-        return char == '"'
+        return self._key in _ARGUMENT_KEYS and not self._has_arguments

@@ -1,0 +1,1 @@
+"""How does each family of models write tool calls and reasoning? A file per family."""

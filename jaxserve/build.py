@@ -30,6 +30,7 @@ from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes
 from jaxserve.generate import TextGenerator
 from jaxserve.memory import free_bytes
 from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
@@ -111,7 +112,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype
     )
     _warm_up(runner, log)
-    scheduler = _scheduler(config.engine, sizes, limits)
+    scheduler = _scheduler(sizes, limits)
     return BuiltEngine(
         loop=EngineLoop(scheduler, runner),
         runner=runner,
@@ -169,8 +170,8 @@ def _generation_config(source: ModelSource, folder: Path) -> dict[str, Any]:
     return {} if source.generation_config == "off" else read_generation_config(folder)
 
 
-def _scheduler(config: EngineConfig, sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
-    pool = PagePool(sizes.num_pages, sizes.page_size, prefix_cache=config.prefix_cache)
+def _scheduler(sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
+    pool = PagePool(sizes.num_pages, sizes.page_size, prefix_cache=sizes.prefix_cache)
     return Scheduler(
         pool,
         limits=limits,
@@ -203,6 +204,7 @@ def _surroundings(model: DecoderConfig, mesh: Mesh, dtype: jnp.dtype) -> Surroun
         platform=devices[0].platform,
         free_bytes=free_bytes(devices),
         kv_bytes_per_token=bytes_per_token(model, dtype, mesh=mesh),
+        state_bytes_per_slot=state_bytes_per_slot(model, dtype, mesh=mesh),
         context=model.max_model_len,
     )
 

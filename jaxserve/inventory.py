@@ -19,10 +19,10 @@ from jaxserve.models.hub import LocalModel, local_models
 from jaxserve.models.source import open_weights, read_raw_config
 
 DTYPE = jnp.dtype("bfloat16")
-HEADINGS = ("MODEL", "REVISION", "ARCHITECTURE", "ON DISK", "WEIGHTS", "KV PER TOKEN")
+HEADINGS = ("MODEL", "REVISION", "ARCHITECTURE", "ON DISK", "WEIGHTS", "KV PER TOKEN", "STATE")
 NOTE = (
     "WEIGHTS and KV PER TOKEN are in bfloat16, the default on TPU and GPU; float32, the default on "
-    "a CPU, takes twice as much."
+    "a CPU, takes twice as much. STATE is what a running request takes whatever its length."
 )
 
 
@@ -86,6 +86,7 @@ def _cells(model: LocalModel, verdict: Verdict) -> tuple[str, ...]:
         in_units(model.disk_bytes),
         in_units(needs.weights_bytes) if needs else "-",
         in_units(needs.kv_bytes_per_token) if needs else "-",
+        in_units(needs.state_bytes_per_slot) if needs and needs.state_bytes_per_slot else "-",
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxserve.models.attention.kv_row import KVRow
+from jaxserve.models.recurrent.config import RecurrentConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +156,7 @@ class LayerConfig:
     rope: RopeConfig | None  # None: the layer knows no positions but the causal mask
     window: int | None = None  # tokens a query sees, itself included; None: all before it
     moe: MoEConfig | None = None  # None: one MLP for all tokens
+    recurrent: RecurrentConfig | None = None  # a state in place of attention
 
 
 Block = Literal["pre_norm", "post_norm", "sandwich_norm", "parallel", "parallel_shared_norm"]

@@ -1,12 +1,13 @@
 """How do tokens become hidden states and logits?
 
 A decoder of the parts its config declares, for any family. Knows neither how attention is
-computed nor what pages look like: a backend is handed in, and pages go in and come back.
+computed nor what pages look like: a backend is handed in, and the cache goes in and comes back.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,14 @@ from flax import nnx
 
 from jaxserve.models.attention.interface import AttentionBackend, AttentionMetadata
 from jaxserve.models.attention.softcap import softcapped
+from jaxserve.models.cache import Cache
 from jaxserve.models.config import DecoderConfig, LayerConfig, RopeConfig
 from jaxserve.models.latent_attention import LatentAttention
 from jaxserve.models.layers import Embedding, FeedForward, Linear, product, scaled
 from jaxserve.models.moe import MixtureOfExperts
 from jaxserve.models.norms import Norm, normed
+from jaxserve.models.recurrent.layer import recurrent_layer
+from jaxserve.models.recurrent.rows import Rows
 from jaxserve.models.rope import Rotation, rotation
 from jaxserve.models.self_attention import Attend, Attention
 from jaxserve.sharding.axes import EMBED, VOCAB
@@ -28,8 +32,17 @@ def _norm(config: DecoderConfig, dtype: jnp.dtype) -> Norm:
     return Norm(config.norm, (config.embed_dim,), (EMBED,), dtype=dtype)
 
 
+def _attention(config: DecoderConfig, layer: LayerConfig, dtype: jnp.dtype) -> Any:
+    if layer.recurrent is not None:
+        return None
+    if config.latent is not None:
+        return LatentAttention(config, layer, config.latent, dtype=dtype)
+    return Attention(config, layer, dtype=dtype)
+
+
 class DecoderLayer(nnx.Module):
-    """Attention and an MLP, normalised as the config's `block` says and added to what came in.
+    """Attention, or what carries a state in its place, and an MLP: normalised as the config's
+    `block` says and added to what came in.
 
     `input_layernorm` and `post_attention_layernorm` are the norms before attention and MLP, as
     Llama calls them; `post_self_attn_layernorm` and `post_mlp_layernorm` those after, as GLM does.
@@ -44,11 +57,8 @@ class DecoderLayer(nnx.Module):
         self.config = config
         self.rope = layer.rope
         self.input_layernorm = norm(before)
-        self.self_attn = (
-            Attention(config, layer, dtype=dtype)
-            if config.latent is None
-            else LatentAttention(config, layer, config.latent, dtype=dtype)
-        )
+        self.recurrent = recurrent_layer(config, layer, dtype=dtype)
+        self.self_attn = _attention(config, layer, dtype)
         self.post_self_attn_layernorm = norm(after)
         self.post_attention_layernorm = norm(before and block != "parallel_shared_norm")
         self.mlp = (
@@ -59,13 +69,23 @@ class DecoderLayer(nnx.Module):
         self.post_mlp_layernorm = norm(after)
 
     def __call__(
-        self, x: jax.Array, pages: jax.Array, *, turn: Rotation | None, attend: Attend
-    ) -> tuple[jax.Array, jax.Array]:
-        """[T, D] from [T, D], and this layer's pages with the new KV."""
-        with jax.named_scope("attention"):
-            before = normed(self.input_layernorm, x)
-            attended, pages = self.self_attn(before, pages, turn=turn, attend=attend)
-            after = x + self._weighed(normed(self.post_self_attn_layernorm, attended))
+        self,
+        x: jax.Array,
+        kept: Any,
+        *,
+        turn: Rotation | None,
+        attend: Attend,
+        rows: Rows | None,
+    ) -> tuple[jax.Array, Any]:
+        """[T, D] from [T, D], and this layer's pages with the new KV, or its state after these."""
+        before = normed(self.input_layernorm, x)
+        if self.self_attn is not None:
+            with jax.named_scope("attention"):
+                mixed, kept = self.self_attn(before, kept, turn=turn, attend=attend)
+        else:
+            with jax.named_scope("recurrence"):
+                mixed, kept = self.recurrent(before, kept, rows)
+        after = x + self._weighed(normed(self.post_self_attn_layernorm, mixed))
         with jax.named_scope("mlp"):
             match self.config.block:
                 case "parallel_shared_norm":
@@ -74,7 +94,7 @@ class DecoderLayer(nnx.Module):
                     into = normed(self.post_attention_layernorm, x)
                 case _:
                     into = normed(self.post_attention_layernorm, after)
-            return after + self._weighed(normed(self.post_mlp_layernorm, self.mlp(into))), pages
+            return after + self._weighed(normed(self.post_mlp_layernorm, self.mlp(into))), kept
 
     def _weighed(self, added: jax.Array) -> jax.Array:
         return scaled(added, self.config.residual_multiplier)
@@ -104,26 +124,32 @@ class Decoder(nnx.Module):
     def __call__(
         self,
         tokens: jax.Array,  # i32[T]
-        pages: tuple[jax.Array, ...],
+        cache: Cache,
         metadata: AttentionMetadata,
         *,
         attention: AttentionBackend,
         one_token_per_row: bool,
-    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """The last hidden states [T, D], normalised, and the pages with the new KV, one per layer.
+    ) -> tuple[jax.Array, Cache]:
+        """The last hidden states [T, D], normalised, and the cache after these tokens.
 
-        The caller gives `pages` away. Idle tokens have garbage in their hidden state.
+        The caller gives `cache` away. Idle tokens have garbage in their hidden state.
         """
         with jax.named_scope("embed"):
             x = self._embed(tokens, metadata.positions)
+        num_kept = len(cache.pages) + len(cache.states)
+        assert num_kept == len(self.layers), f"{num_kept} layers keep something"
         turns = self._turns(metadata.positions)
         attend = partial(attention, metadata=metadata, one_token_per_row=one_token_per_row)
-        written = []
-        for index, (layer, layer_pages) in enumerate(zip(self.layers, pages, strict=True)):
+        rows = Rows.of(metadata) if cache.states else None
+        pages, states = iter(cache.pages), iter(cache.states)
+        written: tuple[list[Any], list[Any]] = [], []
+        for index, layer in enumerate(self.layers):
+            attends = layer.recurrent is None
             with jax.named_scope(f"layer_{index}"):
-                x, layer_pages = layer(x, layer_pages, turn=turns[layer.rope], attend=attend)
-            written.append(layer_pages)
-        return self.norm(x), tuple(written)
+                kept = next(pages if attends else states)
+                x, kept = layer(x, kept, turn=turns[layer.rope], attend=attend, rows=rows)
+            written[0 if attends else 1].append(kept)
+        return self.norm(x), Cache(tuple(written[0]), tuple(written[1]))
 
     def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         x = scaled(self.embed_tokens(tokens), self.config.embedding_multiplier)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.kv_cache import bytes_per_token
@@ -23,6 +24,7 @@ class Footprint:
     num_params: int
     weights_bytes: int
     kv_bytes_per_token: int
+    state_bytes_per_slot: int  # of a request, however long it is
 
 
 def footprint(config: DecoderConfig, dtype: jnp.dtype) -> Footprint:
@@ -33,4 +35,5 @@ def footprint(config: DecoderConfig, dtype: jnp.dtype) -> Footprint:
         num_params=sum(leaf.size for leaf in leaves),
         weights_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
         kv_bytes_per_token=bytes_per_token(config, dtype),
+        state_bytes_per_slot=state_bytes_per_slot(config, dtype),
     )

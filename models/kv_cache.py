@@ -22,7 +22,7 @@ Pages = tuple[jax.Array, ...]
 
 def kv_rows(config: DecoderConfig) -> tuple[KVRow, ...]:
     """What each array of pages holds."""
-    return tuple(config.kv_row(layer) for layer in config.layers)
+    return tuple(config.kv_row(layer) for layer in config.layers if layer.recurrent is None)
 
 
 def init_pages(

@@ -16,10 +16,10 @@ from flax import nnx
 from jaxserve.models import layers
 from jaxserve.models.attention.interface import AttentionMetadata
 from jaxserve.models.attention.unpaged import UnpagedAttention
+from jaxserve.models.cache import init_cache
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.encoder import Encoder
 from jaxserve.models.encoder_config import EncoderConfig
-from jaxserve.models.kv_cache import init_pages
 from jaxserve.models.layers import Linear
 from jaxserve.models.norms import Norm, normed
 from jaxserve.models.pooled_config import DenseConfig, HeadConfig, PooledConfig, Pooling
@@ -107,8 +107,13 @@ class PooledModel(nnx.Module):
             )
         else:
             attention = UnpagedAttention(causal=True)
-            nothing = init_pages(
-                config, attention, num_pages=0, page_size=1, dtype=jnp.dtype(jnp.float32)
+            nothing = init_cache(
+                config,
+                attention,
+                num_pages=0,
+                page_size=1,
+                num_slots=num_rows,
+                dtype=jnp.dtype(jnp.float32),
             )
             hidden, _ = self.backbone(
                 tokens.ravel(), nothing, metadata, attention=attention, one_token_per_row=False
@@ -123,6 +128,7 @@ def _metadata(num_rows: int, length: int, lens: jax.Array) -> AttentionMetadata:
         kv_lens=lens,
         cu_q_lens=jnp.arange(num_rows + 1, dtype=jnp.int32) * length,
         num_seqs=jnp.full((1,), num_rows, jnp.int32),
+        slots=jnp.arange(num_rows, dtype=jnp.int32),
     )
 
 

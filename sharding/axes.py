@@ -17,9 +17,11 @@ KV_HEADS = "kv_heads"
 HEAD_DIM = "head_dim"
 MLP = "mlp"
 LATENT = "latent"
+CHANNELS = "channels"
 VOCAB = "vocab"
 EXPERTS = "experts"
 PAGES = "pages"
+SLOTS = "slots"
 
 LogicalAxes = tuple[str | None, ...]
 """What each dimension of an array is; None where nothing may ever be split."""

@@ -33,9 +33,11 @@ RULES = {
     ax.HEAD_DIM: Rule(None),
     ax.LATENT: Rule(None),
     ax.MLP: Rule(ax.TENSOR, uneven="refuse"),
+    ax.CHANNELS: Rule(ax.TENSOR, uneven="refuse"),
     ax.VOCAB: Rule(ax.TENSOR),
     ax.EXPERTS: Rule(ax.EXPERT, uneven="refuse"),
     ax.PAGES: Rule(None),
+    ax.SLOTS: Rule(None),
 }
 
 

@@ -46,15 +46,15 @@ def test_a_listing_has_a_row_a_model_and_reasons_below() -> None:
     bad = LocalModel("bad", "v1", Path("bad"), 10)
     lines = listing(
         [
-            (good, Verdict("LlamaForCausalLM", Footprint(1, 1_340_000_000, 23_040))),
+            (good, Verdict("LlamaForCausalLM", Footprint(1, 1_340_000_000, 23_040, 0))),
             (bad, Verdict("NewForCausalLM", None, "no such family")),
         ]
     ).splitlines()
     assert lines[1].split() == [
         *("owner/good", "main", "LlamaForCausalLM"),
-        *("2.69", "GB", "1.34", "GB", "23", "kB"),
+        *("2.69", "GB", "1.34", "GB", "23", "kB", "-"),
     ]
-    assert lines[2].split() == ["bad", "v1", "NewForCausalLM", "10", "B", "-", "-"]
+    assert lines[2].split() == ["bad", "v1", "NewForCausalLM", "10", "B", "-", "-", "-"]
     assert lines[3] == "    not supported: no such family"
 
 

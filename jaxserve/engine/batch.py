@@ -19,7 +19,7 @@ import numpy.typing as npt
 from jaxserve.engine.request import Request, TokenLogprob
 from jaxserve.engine.sampling import BatchSampling, Draw
 from jaxserve.engine.step import Row, Sampled, Step
-from jaxserve.models.attention.interface import AttentionMetadata
+from jaxserve.models.attention.interface import AttentionMetadata, row_of_token
 
 CARRIED = -1  # a token the host does not know yet: the device has it, in the row's slot
 
@@ -82,9 +82,15 @@ class Inputs(NamedTuple):
 
     tokens: jax.Array  # i32[T]
     attention: AttentionMetadata
-    slots: jax.Array  # i32[R]
     samples: jax.Array  # bool[R]
     sampling: BatchSampling
+
+    @property
+    def slots(self) -> jax.Array:
+        """i32[R]"""
+        slots = self.attention.slots
+        assert slots is not None, "every row of a step has a slot"
+        return slots
 
 
 # The fields of a row in the buffer, and how many words each takes; floats travel as their bits.
@@ -194,8 +200,9 @@ def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
     seed = table[:, _COLUMN["seed"] : _COLUMN["seed"] + 2]
     return Inputs(
         tokens=tokens,
-        attention=_attention_metadata(bucket, start, num_tokens, table[:, _NUM_COLUMNS:]),
-        slots=integer("slot"),
+        attention=_attention_metadata(
+            bucket, start, num_tokens, page_indices=table[:, _NUM_COLUMNS:], slots=integer("slot")
+        ),
         samples=integer("samples") > 0,
         sampling=BatchSampling(
             temperature=floating("temperature"),
@@ -217,7 +224,12 @@ def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
 
 
 def _attention_metadata(
-    bucket: Bucket, start: jax.Array, num_tokens: jax.Array, page_indices: jax.Array
+    bucket: Bucket,
+    start: jax.Array,
+    num_tokens: jax.Array,
+    *,
+    page_indices: jax.Array,
+    slots: jax.Array,
 ) -> AttentionMetadata:
     cu_q_lens = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(num_tokens)])
     token = jnp.arange(bucket.num_tokens)
@@ -232,16 +244,8 @@ def _attention_metadata(
         kv_lens=jnp.where(num_tokens > 0, start + num_tokens, 0),
         cu_q_lens=cu_q_lens,
         num_seqs=(num_tokens > 0).sum(keepdims=True).astype(jnp.int32),
+        slots=slots,
     )
-
-
-def row_of_token(cu_q_lens: jax.Array, num_tokens: int) -> jax.Array:
-    """The row that each of the T tokens belongs to, i32[T]; idle tokens give the last row."""
-    last = cu_q_lens.shape[0] - 2
-    row = jnp.searchsorted(
-        cu_q_lens[1:], jnp.arange(num_tokens), side="right", method="compare_all"
-    )
-    return row.clip(0, last).astype(jnp.int32)
 
 
 def pack_draw(draw: Draw) -> jax.Array:

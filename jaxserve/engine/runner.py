@@ -27,7 +27,6 @@ from jaxserve.engine.batch import (
     Words,
     num_words,
     pack_draw,
-    row_of_token,
     slot_words,
     unpack,
     unpack_draw,
@@ -37,9 +36,9 @@ from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sampl
 from jaxserve.engine.scoring import read_scores, score, targets_of
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Step, StepResult
-from jaxserve.models.attention.interface import AttentionBackend
+from jaxserve.models.attention.interface import AttentionBackend, row_of_token
+from jaxserve.models.cache import Cache, cache_shardings, init_cache
 from jaxserve.models.decoder import Decoder
-from jaxserve.models.kv_cache import Pages, init_pages, page_shardings
 from jaxserve.models.loading import LoadedModel
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
@@ -48,7 +47,7 @@ _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 class DeviceState(NamedTuple):
     """What lives on the device from step to step; every program donates it."""
 
-    pages: Pages
+    cache: Cache
     last_tokens: jax.Array  # i32[S]; the last token drawn in each slot
     slots: SlotTable
 
@@ -189,11 +188,12 @@ class Runner:
 
         def build() -> DeviceState:
             return DeviceState(
-                pages=init_pages(
+                cache=init_cache(
                     config,
                     self._attention,
                     num_pages=sizes.num_pages,
                     page_size=sizes.page_size,
+                    num_slots=sizes.max_batch_size,
                     dtype=self._dtype,
                 ),
                 last_tokens=jnp.zeros(sizes.max_batch_size, jnp.int32),
@@ -202,7 +202,7 @@ class Runner:
 
         shapes = jax.eval_shape(build)
         self._shardings = jax.tree.map(lambda _: self._replicated, shapes)._replace(
-            pages=page_shardings(self._attention, shapes.pages, mesh)
+            cache=cache_shardings(config, self._attention, shapes.cache, mesh)
         )
         return jax.jit(build, out_shardings=self._shardings)()
 
@@ -261,9 +261,9 @@ class Runner:
         model = self._model.merge(params)
         cu_q_lens = inputs.attention.cu_q_lens
         carried = state.last_tokens[inputs.slots[row_of_token(cu_q_lens, bucket.num_tokens)]]
-        hidden, pages = model(
+        hidden, cache = model(
             jnp.where(inputs.tokens == CARRIED, carried, inputs.tokens),
-            state.pages,
+            state.cache,
             inputs.attention,
             attention=self._attention,
             one_token_per_row=bucket.one_token_per_row,
@@ -285,7 +285,7 @@ class Runner:
             counted = inputs.samples & inputs.sampling.counts_tokens
             table = count_tokens(state.slots, draw.tokens, inputs.slots, counted)
         states = None if bucket.one_token_per_row else hidden
-        return DeviceState(pages, last_tokens, table), pack_draw(draw), states
+        return DeviceState(cache, last_tokens, table), pack_draw(draw), states
 
     def _logits(self, model: Decoder, hidden: jax.Array) -> jax.Array:
         return jax.lax.with_sharding_constraint(model.logits(hidden), self._replicated)

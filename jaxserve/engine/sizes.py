@@ -6,7 +6,7 @@ words. Plain integers; reads no device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxserve.config import EngineConfig
 from jaxserve.errors import ConfigError
@@ -14,13 +14,14 @@ from jaxserve.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSizes:
-    """What the programs are compiled for."""
+    """What the programs are compiled for, and whether requests share the pages they have alike."""
 
     page_size: int
     num_pages: int
     max_batch_size: int
     token_budget: int
     max_model_len: int
+    prefix_cache: bool = True
 
     @property
     def pages_per_seq(self) -> int:
@@ -34,6 +35,7 @@ class Surroundings:
     platform: str
     free_bytes: int
     kv_bytes_per_token: int  # on one device, all layers
+    state_bytes_per_slot: int = 0  # on one device, all layers; 0: the model has none
     context: int  # the model's
 
 
@@ -58,9 +60,12 @@ def choose_sizes(config: EngineConfig, around: Surroundings) -> tuple[EngineSize
     """
     defaults = _platform_defaults(around.platform)
     page_size = config.page_size or defaults.page_size
-    max_batch = config.max_batch_size or defaults.max_batch_size
+    max_batch = config.max_batch_size or _default_batch(around, defaults)
     budget = config.token_budget or max(defaults.token_budget, max_batch)
-    fitting = around.free_bytes // (around.kv_bytes_per_token * page_size)
+    state_bytes = max_batch * around.state_bytes_per_slot
+    _refuse_state_misfit(around, state_bytes=state_bytes, max_batch=max_batch)
+    around = replace(around, free_bytes=around.free_bytes - state_bytes)
+    fitting = around.free_bytes // max(around.kv_bytes_per_token * page_size, 1)
     wanted_len = config.max_model_len or around.context
     num_pages = config.num_pages or min(fitting, max_batch * -(-wanted_len // page_size))
     _refuse_misfit(config, around, page_size=page_size, num_pages=num_pages, fitting=fitting)
@@ -71,9 +76,30 @@ def choose_sizes(config: EngineConfig, around: Surroundings) -> tuple[EngineSize
         max_batch_size=max_batch,
         token_budget=budget,
         max_model_len=max_len,
+        prefix_cache=config.prefix_cache and not around.state_bytes_per_slot,
     )
     _refuse_contradictions(config, sizes, around)
     return sizes, _explain(config, sizes, around, defaults.why)
+
+
+def _default_batch(around: Surroundings, defaults: _Defaults) -> int:
+    """As the platform likes it, but with at least half of the memory for pages."""
+    if not around.state_bytes_per_slot:
+        return defaults.max_batch_size
+    fitting = around.free_bytes // 2 // around.state_bytes_per_slot
+    return min(defaults.max_batch_size, max(fitting, 1))
+
+
+def _refuse_state_misfit(around: Surroundings, *, state_bytes: int, max_batch: int) -> None:
+    """The states of a full batch have to leave room for at least some pages."""
+    if state_bytes and state_bytes >= around.free_bytes:
+        fitting = max(around.free_bytes, 0) // around.state_bytes_per_slot
+        raise ConfigError(
+            f"the state of {max_batch} requests does not fit: {state_bytes / 1e9:.2f} GB are "
+            f"needed and {max(around.free_bytes, 0) / 1e9:.2f} GB are free for it and the KV "
+            f"cache; max_batch_size must be below {fitting + 1}, or there must be more devices "
+            "(tensor_parallel)"
+        )
 
 
 def _refuse_misfit(
@@ -127,6 +153,20 @@ def _explain(config: EngineConfig, sizes: EngineSizes, around: Surroundings, why
         f"pool {sizes.num_pages} pages = {tokens} tokens, {pool_bytes / 1e6:.0f} MB of "
         f"{around.free_bytes / 1e6:.0f} MB free: "
         + reason(config.num_pages, "the largest batch at full context, or what fits"),
+        *_explain_state(config, sizes, around),
         f"batch {sizes.max_batch_size} requests: " + reason(config.max_batch_size, why),
         f"token budget {sizes.token_budget} a step: " + reason(config.token_budget, why),
     ]
+
+
+def _explain_state(config: EngineConfig, sizes: EngineSizes, around: Surroundings) -> list[str]:
+    if not around.state_bytes_per_slot:
+        return []
+    state_bytes = sizes.max_batch_size * around.state_bytes_per_slot
+    lines = [
+        f"state {around.state_bytes_per_slot / 1e6:.3g} MB a request, {state_bytes / 1e6:.3g} MB "
+        "for the batch: layers that carry a state instead of attending"
+    ]
+    if config.prefix_cache:
+        lines.append("prefix cache off: a state is of a whole sequence and cannot start from pages")
+    return lines

@@ -16,7 +16,7 @@ from jaxserve.models.attention.kv_row import KVRow
 
 
 class AttentionMetadata(NamedTuple):
-    """Which tokens a step computes and where their KV lives. Padded rows and tokens are idle.
+    """Which tokens a step computes and where their KV and state live. Padded ones are idle.
 
     Tokens of all rows lie one after another; row r owns [cu_q_lens[r], cu_q_lens[r + 1]).
     Rows at or past `num_seqs` are idle: their kv_len is 0 and they own no token. Tokens at or
@@ -28,6 +28,16 @@ class AttentionMetadata(NamedTuple):
     kv_lens: jax.Array  # i32[R]; valid KV length, this step's tokens included
     cu_q_lens: jax.Array  # i32[R + 1]; running sum of the query lengths
     num_seqs: jax.Array  # i32[1]; live rows
+    slots: jax.Array | None = None  # i32[R]; where a row's state is; an idle row's is not its own
+
+
+def row_of_token(cu_q_lens: jax.Array, num_tokens: int) -> jax.Array:
+    """The row that each of the T tokens belongs to, i32[T]; idle tokens give the last row."""
+    last = cu_q_lens.shape[0] - 2
+    row = jnp.searchsorted(
+        cu_q_lens[1:], jnp.arange(num_tokens), side="right", method="compare_all"
+    )
+    return row.clip(0, last).astype(jnp.int32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

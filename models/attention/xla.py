@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
+from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec, row_of_token
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.softcap import softcapped
 from jaxserve.sharding import axes
@@ -87,13 +87,9 @@ def _write(
     pages: jax.Array, k: jax.Array, v: jax.Array | None, metadata: AttentionMetadata
 ) -> jax.Array:
     num_pages, page_size = pages.shape[0], pages.shape[3]
-    tokens = jnp.arange(k.shape[0])
-    last = metadata.page_indices.shape[0] - 1
-    row = jnp.searchsorted(metadata.cu_q_lens[1:], tokens, side="right", method="compare_all").clip(
-        0, last
-    )
+    row = row_of_token(metadata.cu_q_lens, len(k))
     page = metadata.page_indices[row, metadata.positions // page_size]
-    live = tokens < metadata.cu_q_lens[metadata.num_seqs[0]]
+    live = jnp.arange(len(k)) < metadata.cu_q_lens[metadata.num_seqs[0]]
     page = jnp.where(live, page, num_pages)  # out of range: dropped
     parts = [k] if v is None else [k, v]
     kv = jnp.stack(parts, axis=1).astype(pages.dtype)  # [T, 1 or 2, K, H]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jaxserve.config import EngineConfig
@@ -60,3 +62,33 @@ def test_a_batch_larger_than_the_default_budget_raises_the_budget() -> None:
 def test_what_cannot_be_is_refused(config: EngineConfig, around: Surroundings, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         choose_sizes(config, around)
+
+
+def with_state(state_bytes: int, free_bytes: int = 10_000_000_000) -> Surroundings:
+    return replace(with_memory(free_bytes), state_bytes_per_slot=state_bytes)
+
+
+def test_pages_take_what_the_states_of_a_batch_leave() -> None:
+    plain, _ = choose_sizes(EngineConfig(), with_memory(2_000_000))
+    beside, reasons = choose_sizes(EngineConfig(max_batch_size=10), with_state(50_000, 2_000_000))
+    assert plain.num_pages * plain.page_size == 2_000
+    assert beside.num_pages * beside.page_size == 1_488
+    assert any("0.05 MB a request, 0.5 MB for the batch" in reason for reason in reasons)
+
+
+def test_a_state_turns_the_prefix_cache_off_and_says_so() -> None:
+    sizes, reasons = choose_sizes(EngineConfig(), with_state(50))
+    assert not sizes.prefix_cache
+    assert any("prefix cache off" in reason for reason in reasons)
+    assert choose_sizes(EngineConfig(), SMALL)[0].prefix_cache
+    assert not choose_sizes(EngineConfig(prefix_cache=False), SMALL)[0].prefix_cache
+
+
+def test_the_default_batch_leaves_half_of_the_memory_to_pages() -> None:
+    assert choose_sizes(EngineConfig(), with_state(100_000, 1_000_000))[0].max_batch_size == 5
+    assert choose_sizes(EngineConfig(), with_state(100))[0].max_batch_size == 16
+
+
+def test_states_that_leave_no_room_are_refused_with_what_would_fit() -> None:
+    with pytest.raises(ConfigError, match="max_batch_size must be below 11"):
+        choose_sizes(EngineConfig(max_batch_size=20), with_state(100_000, 1_000_000))

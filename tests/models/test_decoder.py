@@ -7,7 +7,7 @@ import pytest
 
 from jaxserve.models.attention.interface import AttentionMetadata
 from jaxserve.models.attention.xla import XlaAttention
-from jaxserve.models.kv_cache import Pages, init_pages
+from jaxserve.models.cache import Cache, init_cache
 from jaxserve.models.loading import LoadedModel, load_model
 from jaxserve.sharding.mesh import make_mesh
 
@@ -26,9 +26,10 @@ def model(saved: Callable[[str], Path]) -> LoadedModel:
     return load_model(saved("llama"), dtype=dtype, mesh=make_mesh(tensor_parallel=1))
 
 
-def empty_pages(model: LoadedModel) -> Pages:
+def empty(model: LoadedModel) -> Cache:
     dtype = jnp.dtype("bfloat16")
-    return init_pages(model.config, XlaAttention(), num_pages=2, page_size=4, dtype=dtype)
+    sizes = {"num_pages": 2, "page_size": 4, "num_slots": 1}
+    return init_cache(model.config, XlaAttention(), **sizes, dtype=dtype)
 
 
 def test_hidden_states_keep_the_dtype_of_the_weights_and_logits_are_float32(
@@ -36,23 +37,22 @@ def test_hidden_states_keep_the_dtype_of_the_weights_and_logits_are_float32(
 ) -> None:
     decoder = model.merge(model.params)
     tokens = jnp.array([1, 2, 3, 4], jnp.int32)
-    pages = empty_pages(model)
-    hidden, pages = decoder(
-        tokens, pages, METADATA, attention=XlaAttention(), one_token_per_row=False
+    hidden, cache = decoder(
+        tokens, empty(model), METADATA, attention=XlaAttention(), one_token_per_row=False
     )
     logits = decoder.logits(hidden)
     assert (hidden.shape, hidden.dtype) == ((4, 32), jnp.bfloat16)
     assert (logits.shape, logits.dtype) == ((4, 61), jnp.float32)
     assert np.isfinite(logits).all()
-    assert [layer.dtype for layer in pages] == [jnp.bfloat16, jnp.bfloat16]
+    assert [layer.dtype for layer in cache.pages] == [jnp.bfloat16, jnp.bfloat16]
 
 
-def test_pages_are_one_array_per_layer(model: LoadedModel) -> None:
+def test_a_cache_is_that_of_the_same_layers(model: LoadedModel) -> None:
     decoder = model.merge(model.params)
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(AssertionError, match="1 layers keep"):
         decoder(
             jnp.zeros(4, jnp.int32),
-            empty_pages(model)[:1],
+            Cache(empty(model).pages[:1], ()),
             METADATA,
             attention=XlaAttention(),
             one_token_per_row=False,

@@ -392,4 +392,19 @@ VARIANTS = {
         head_dim=16,
         **EXPERTS,
     ),
+    **family(
+        "Lfm2ForCausalLM",
+        {
+            "lfm2": {"layer_types": ["conv", "full_attention", "conv", "conv"]},
+            "lfm2-untied-biases": {
+                "full_attn_idxs": [1, 2],
+                "tie_word_embeddings": False,
+                "conv_bias": True,
+                "conv_L_cache": 4,
+                "block_auto_adjust_ff_dim": False,
+            },
+        },
+        num_hidden_layers=4,
+        block_multiple_of=16,
+    ),
 }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
+from jaxserve.engine.constraint import ConstraintFailed
+from jaxserve.engine.masks import lacks_mask, next_mask
 from jaxserve.engine.request import Request
 from jaxserve.engine.step import Row, Sampled, Step, StepResult
 
@@ -21,6 +24,42 @@ def token_after(history: Sequence[int], vocab_size: int) -> int:
     return (digest >> 7) % vocab_size
 
 
+@dataclass
+class FakeConstraint:
+    """Allows what `allowed` says of the output so far; ends when that is only `eos` or nothing.
+
+    It fails when it is given another token, or asked for a mask after `fail_after` tokens.
+    """
+
+    allowed: Callable[[History], AbstractSet[int]]
+    eos: int = 0
+    fail_after: int | None = None
+    given: list[int] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        ended = self.given[-1:] == [self.eos]
+        return ended or self.allowed(tuple(self.given)) <= {self.eos}
+
+    def advance(self, token_id: int) -> None:
+        if token_id not in self.allowed(tuple(self.given)):
+            raise ConstraintFailed(f"{token_id} is not allowed after {self.given}")
+        self.given.append(token_id)
+
+    def next_mask(self) -> bytes:
+        if len(self.given) == self.fail_after:
+            raise ConstraintFailed("the grammar is too complex")
+        bits = sum(1 << token_id for token_id in self.allowed(tuple(self.given)))
+        return bits.to_bytes(32, "little")
+
+
+def make_masks(requests: Iterable[Request], eos_token_id: int) -> None:
+    """What the engine's mask threads do, at once."""
+    for request in requests:
+        if lacks_mask(request):
+            request.mask = next_mask(request, frozenset({eos_token_id}))
+
+
 @dataclass(frozen=True)
 class _Launch:
     """A row as it was at dispatch; the scheduler changes the request right after."""
@@ -29,6 +68,7 @@ class _Launch:
     pages: tuple[int, ...]
     token_ids: tuple[int | None, ...]  # up to the end of the row; None where it is pending
     num_output: int  # tokens drawn before this row's, pending ones included
+    mask: bytes | None
 
 
 class FakeRunner:
@@ -89,7 +129,9 @@ class FakeRunner:
         token_ids = tuple(request.token_at(index) for index in range(end))
         assert None not in token_ids[: row.start], "a token before the row is not known"
         num_output = request.num_tokens - len(request.prompt_ids) - row.samples
-        return _Launch(row, tuple(request.pages), token_ids, num_output)
+        constrained = request.constraint is not None and row.samples
+        assert not constrained or request.mask is not None, "a constrained row has no mask"
+        return _Launch(row, tuple(request.pages), token_ids, num_output, request.mask)
 
     def _history(self, launch: _Launch) -> History:
         if None not in launch.token_ids:
@@ -125,9 +167,17 @@ class FakeRunner:
             self._slot_token[row.slot] = 0
             return Sampled(0, finite=False)
         token_id = self.next_token(history)
+        if launch.mask is not None:
+            bits = int.from_bytes(launch.mask, "little")
+            while not bits >> token_id & 1:
+                token_id = (token_id + 1) % self.vocab_size
+            return self._remember(row, token_id)
         suppressed = {self.eos_token_id, *params.stop_token_ids}
         while launch.num_output < params.min_tokens and token_id in suppressed:
             token_id = (token_id + 1) % self.vocab_size
+        return self._remember(row, token_id)
+
+    def _remember(self, row: Row, token_id: int) -> Sampled:
         self._slot_token[row.slot] = token_id
         return Sampled(token_id)
 

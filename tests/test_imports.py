@@ -32,6 +32,7 @@ LAYERS = (
     ),
     (
         "jaxserve.engine.backlog",
+        "jaxserve.engine.masks",
         "jaxserve.engine.metrics",
         "jaxserve.engine.sampling",
         "jaxserve.engine.scoring",
@@ -39,7 +40,7 @@ LAYERS = (
     ),
     ("jaxserve.models",),
     ("jaxserve.sharding",),
-    ("jaxserve.engine.histogram", "jaxserve.engine.request"),
+    ("jaxserve.engine.constraint", "jaxserve.engine.histogram", "jaxserve.engine.request"),
     ("jaxserve.config",),
     ("jaxserve.errors", "jaxserve.shipped", "jaxserve.version"),
 )

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from jaxserve.engine.masks import mask_words
 from jaxserve.engine.request import Request, TokenLogprob
 from jaxserve.engine.sampling import BatchSampling, Draw
 from jaxserve.engine.step import Row, Sampled, Step
@@ -111,6 +112,7 @@ _INTEGER_FIELDS = {
     "stops_from": 1,  # position from which the request may stop (min_tokens)
     "counts_tokens": 1,
     "has_bias": 1,
+    "constrained": 1,
     "wants_logprobs": 1,
 }
 _FIELDS = {**_STEP_FIELDS, **_FLOAT_FIELDS, **_INTEGER_FIELDS}
@@ -174,7 +176,9 @@ def _request_words(request: Request) -> Words:
         floats[_COLUMN["temperature"]] = 0.0
     words[_COLUMN["top_k"]] = min(params.top_k, np.iinfo(np.int32).max)
     words[_COLUMN["seed"] : _COLUMN["seed"] + 2] = _seed_words(params.seed or 0)
-    words[_COLUMN["stops_from"]] = len(request.prompt_ids) + params.min_tokens
+    if request.constraint is None:  # else its masks hold ends back
+        words[_COLUMN["stops_from"]] = len(request.prompt_ids) + params.min_tokens
+    words[_COLUMN["constrained"]] = request.constraint is not None
     words[_COLUMN["counts_tokens"]] = params.needs_token_counts
     words[_COLUMN["has_bias"]] = params.has_bias
     words[_COLUMN["wants_logprobs"]] = params.logprobs is not None
@@ -218,6 +222,7 @@ def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
             counts_tokens=integer("counts_tokens") > 0,
             has_bias=integer("has_bias") > 0,
             bans_stops=start + num_tokens < integer("stops_from"),
+            constrained=integer("constrained") > 0,
             wants_logprobs=integer("wants_logprobs") > 0,
         ),
     )
@@ -279,16 +284,33 @@ def _sampled(words: Words, row: Row) -> Sampled:
     return Sampled(token, TokenLogprob(token_id=token, logprob=float(floats[2]), top=top), finite)
 
 
+def mask_rows(
+    masks: Sequence[tuple[int, bytes]], *, size: int, num_slots: int, width: int
+) -> Words:
+    """Slots and their masks as i32[size, 1 + width]; idle rows name a slot past the last."""
+    words = np.zeros((size, 1 + width), np.int32)
+    words[:, 0] = num_slots
+    words[: len(masks), 0] = [slot for slot, _ in masks]
+    words[: len(masks), 1:] = mask_words([mask for _, mask in masks], width).view(np.int32)
+    return words
+
+
 def slot_words(request: Request, vocab_size: int, stop_ids: frozenset[int]) -> Words:
-    """What a slot keeps for a request, i32[4, vocab_size]: counts, in prompt, stops, bias bits."""
+    """What a slot keeps for a request, i32[4, vocab_size]: counts, in prompt, stops, bias bits.
+
+    What bans tokens is left to the masks of a request that has them.
+    """
     words = np.zeros((4, vocab_size), np.int32)
     words[0] = np.bincount(np.asarray(request.output_ids, np.int64), minlength=vocab_size)
     words[1, list(request.prompt_ids)] = 1
     words[2, list(stop_ids)] = 1
     biases = words[3].view(np.float32)
-    if request.params.allowed_token_ids is not None:
+    if request.params.allowed_token_ids is not None and request.constraint is None:
         biases[:] = -np.inf
         biases[list(request.params.allowed_token_ids)] = 0.0
     for token, bias in request.params.logit_bias:
-        biases[token] += bias if bias > -100 else -np.inf
+        if bias > -100:
+            biases[token] += bias
+        elif request.constraint is None:
+            biases[token] = -np.inf
     return words

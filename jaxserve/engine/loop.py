@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from jaxserve.engine.backlog import Backlog
+from jaxserve.engine.masks import MaskMakers
 from jaxserve.engine.meter import Meter
 from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
@@ -68,6 +69,7 @@ class EngineLoop:
         self.limits: EngineLimits = scheduler.admission.limits
         self._admission = scheduler.admission
         self._scheduler = scheduler
+        self._masks = MaskMakers(self.limits.eos_token_ids)
         self._runner = runner
         self._clock = clock
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
@@ -88,6 +90,7 @@ class EngineLoop:
     def start(self, deliver: Callable[[Sequence[TokenDelta]], None]) -> None:
         """Start the thread. `deliver` is called on it with all deltas of a step together."""
         self._deliver = deliver
+        self._masks.start()
         self._thread.start()
 
     def submit(self, request: Request) -> None:
@@ -166,17 +169,23 @@ class EngineLoop:
         except Exception as error:
             logger.exception("the engine failed")
             self._fail(f"{type(error).__name__}: {error}")
+        finally:
+            self._masks.close()
 
     def _serve(self) -> None:
         flying: _Flight | None = None
         while self._wait_for_work(flying is not None):
+            self._masks.begin()
             deltas = self._take_in()
             before, flying = flying, self._launch()
             if before is not None:
                 result = self._runner.collect(before.handle)
                 before.collected_s = self._clock()
                 deltas += self._scheduler.commit(before.step, result)
-            assert flying or before or not self._scheduler.num_unfinished, "no request can run"
+                self._masks.ask(row.request for row in before.step.rows if row.samples)
+            elif flying is None and self._scheduler.num_unfinished:
+                assert self._scheduler.awaits_mask, "no request can run"
+                self._masks.wait()
             self._hand_out(deltas, landed=before, flying=flying)
 
     def _launch(self) -> _Flight | None:
@@ -199,7 +208,10 @@ class EngineLoop:
             aborted, self._aborted = self._aborted, []
         for request in submitted:
             self._scheduler.add(request)
-        ended = (self._scheduler.abort(request_id, reason) for request_id, reason in aborted)
+        self._masks.ask(submitted)
+        ended = [self._scheduler.abort(request_id, reason) for request_id, reason in aborted]
+        for request_id, error in self._masks.failures():
+            ended.append(self._scheduler.abort(request_id, FinishReason.ERROR, error=error))
         return [delta for delta in ended if delta is not None]
 
     def _hand_out(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from jaxserve.engine.constraint import Constraint
+
 
 class FinishReason(enum.StrEnum):
     """Why a request ended."""
@@ -72,12 +74,17 @@ class Request:
     once the steps in flight have run. It chases `num_tokens`. `num_pending` counts tokens that
     were sampled by steps in flight and are not known to the host yet; they come after
     `token_ids`.
+
+    `mask` is what the constraint allows as the next token (`Constraint.next_mask`), or None until
+    that is known: it needs the token before. It is set from another thread than the engine's.
     """
 
     id: str
     prompt_ids: tuple[int, ...]
     params: SamplingParams
     cache_salt: str = ""
+    constraint: Constraint | None = None
+    mask: bytes | None = None
     output_ids: list[int] = field(default_factory=list)
     num_computed_tokens: int = 0
     num_pending: int = 0
@@ -124,8 +131,9 @@ class TokenDelta:
 
     `finish_reason` is set on the last delta of a request and only there. `stop_token_id` is the
     member of `stop_token_ids` that ended it (None for the model's own end of sequence).
-    `prompt_logprobs` come with the first token, one for each of the prompt but its first. `error`
-    is set with FinishReason.ERROR.
+    `prompt_logprobs` come with the first token, one for each of the prompt but its first.
+    `last_is_output` says that the constraint ended it, so that the last token is output like those
+    before it and no end of sequence. `error` is set with FinishReason.ERROR.
     """
 
     request_id: str
@@ -134,6 +142,7 @@ class TokenDelta:
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_token_id: int | None = None
+    last_is_output: bool = False
     num_cached_tokens: int = 0
     error: str | None = None
 

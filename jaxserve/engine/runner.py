@@ -8,7 +8,7 @@ a token it does not know yet is taken from `DeviceState.last_tokens`, indexed by
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,12 +25,14 @@ from jaxserve.engine.batch import (
     Inputs,
     Packer,
     Words,
+    mask_rows,
     num_words,
     pack_draw,
     slot_words,
     unpack,
     unpack_draw,
 )
+from jaxserve.engine.masks import num_mask_words
 from jaxserve.engine.request import EngineLimits, Request
 from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sample
 from jaxserve.engine.scoring import read_scores, score, targets_of
@@ -80,6 +82,7 @@ class Runner:
         self._attention = attention
         self._sizes = sizes
         self._limits = limits
+        self._mask_width = num_mask_words(model.config.vocab_size)  # words
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._buckets = Buckets.build(
             max_rows=sizes.max_batch_size,
@@ -89,6 +92,7 @@ class Runner:
         self._packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
         self._programs: dict[Bucket, Any] = {}
         self._scorings: dict[Bucket, Any] = {}  # of prompts, from a mixed program's hidden states
+        self._set_masks: dict[int, Any] = {}  # by how many at most
         self._ready = False
         self._num_compiled_after_ready = 0
         self._state = self._build_state(mesh)
@@ -100,7 +104,8 @@ class Runner:
 
     @property
     def num_programs(self) -> int:
-        return len(self._buckets.all) + len(self._buckets.mixed) + 1
+        num_mixed, num_decode = len(self._buckets.mixed), len(self._buckets.decode)
+        return len(self._buckets.all) + num_mixed + num_decode + 1
 
     def warm_up(
         self, *, threads: int = 2, on_compiled: Callable[[str, float], None] = lambda *_: None
@@ -120,10 +125,15 @@ class Runner:
             self._scorings[bucket] = self._compile_scoring(bucket)
             on_compiled(f"score {bucket.num_tokens}", time.perf_counter() - started)
 
+        def compile_set_masks(num_rows: int) -> None:
+            self._set_masks[num_rows] = self._compile_set_masks(num_rows)
+            on_compiled(f"masks {num_rows}", 0.0)
+
         with ThreadPoolExecutor(threads) as pool:
             slot_program = pool.submit(self._compile_set_slot)
             list(pool.map(compile_bucket, self._buckets.all))
             list(pool.map(compile_scoring, self._buckets.mixed))
+            list(pool.map(compile_set_masks, [b.num_rows for b in self._buckets.decode]))
             self._set_slot = slot_program.result()
         on_compiled("slot", 0.0)
         idle = Step(())
@@ -145,6 +155,7 @@ class Runner:
         for row in step.rows:
             if row.takes_slot and _uses_slot_table(row.request):
                 self._write_slot(row.slot, row.request)
+        self._write_masks([(row.slot, row.request.mask) for row in step.rows if row.samples])
         bucket = self._buckets.smallest(step)
         draw, hidden = self._run(bucket, self._packer.pack(step, bucket))
         draw.copy_to_host_async()
@@ -181,6 +192,18 @@ class Runner:
             jax.device_put(np.int32(slot), self._replicated),
             jax.device_put(words, self._replicated),
         )
+        self._state = self._state._replace(slots=table)
+
+    def _write_masks(self, given: Sequence[tuple[int, bytes | None]]) -> None:
+        masks = [(slot, mask) for slot, mask in given if mask is not None]
+        if not masks:
+            return
+        size = min(size for size in self._set_masks if size >= len(masks))
+        words = mask_rows(
+            masks, size=size, num_slots=self._sizes.max_batch_size, width=self._mask_width
+        )
+        on_device = jax.device_put(words, self._replicated)
+        table = self._set_masks[size](self._state.slots, on_device)
         self._state = self._state._replace(slots=table)
 
     def _build_state(self, mesh: Mesh) -> DeviceState:
@@ -244,8 +267,12 @@ class Runner:
     def _compile_set_slot(self) -> Any:
         def set_slot(table: SlotTable, slot: jax.Array, words: jax.Array) -> SlotTable:
             bias = jax.lax.bitcast_convert_type(words[3], jnp.float32)
-            row = SlotTable(words[0], words[1] > 0, words[2] > 0, bias)
-            return jax.tree.map(lambda old, new: old.at[slot].set(new), table, row)
+            return table._replace(
+                output_counts=table.output_counts.at[slot].set(words[0]),
+                in_prompt=table.in_prompt.at[slot].set(words[1] > 0),
+                stops=table.stops.at[slot].set(words[2] > 0),
+                bias=table.bias.at[slot].set(bias),
+            )
 
         def replicated(*shape: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self._replicated)
@@ -253,6 +280,16 @@ class Runner:
         jitted = jax.jit(set_slot, donate_argnums=0, out_shardings=self._replicated)
         words = replicated(4, self._model.config.vocab_size)
         return jitted.lower(self._state.slots, replicated(), words).compile()
+
+    def _compile_set_masks(self, num_rows: int) -> Any:
+        def set_masks(table: SlotTable, words: jax.Array) -> SlotTable:
+            masks = jax.lax.bitcast_convert_type(words[:, 1:], jnp.uint32)
+            return table._replace(allowed=table.allowed.at[words[:, 0]].set(masks, mode="drop"))
+
+        shape = (num_rows, 1 + self._mask_width)
+        words = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self._replicated)
+        jitted = jax.jit(set_masks, donate_argnums=0, out_shardings=self._replicated)
+        return jitted.lower(self._state.slots, words).compile()
 
     def _step(
         self, params: tuple[jax.Array, ...], state: DeviceState, inputs: Inputs, bucket: Bucket

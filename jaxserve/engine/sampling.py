@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxserve.engine.masks import MASK_BITS, num_mask_words
+
 _BANNED = -jnp.inf
 _MIN_TEMPERATURE = 0.01  # a smaller one would overflow the logits
 
@@ -33,6 +35,7 @@ class BatchSampling(NamedTuple):
     counts_tokens: jax.Array  # bool[R]; has a penalty
     has_bias: jax.Array  # bool[R]
     bans_stops: jax.Array  # bool[R]; min_tokens not reached
+    constrained: jax.Array  # bool[R]
     wants_logprobs: jax.Array  # bool[R]
 
 
@@ -43,6 +46,7 @@ class SlotTable(NamedTuple):
     in_prompt: jax.Array  # bool[S, V]
     stops: jax.Array  # bool[S, V]; tokens that end the request
     bias: jax.Array  # f32[S, V]; added to the logits
+    allowed: jax.Array  # u32[S, ceil(V / 32)]; a bit per token that the constraint allows next
 
 
 class Draw(NamedTuple):
@@ -62,6 +66,7 @@ def empty_slots(num_slots: int, vocab_size: int) -> SlotTable:
         in_prompt=jnp.zeros(shape, bool),
         stops=jnp.zeros(shape, bool),
         bias=jnp.zeros(shape, jnp.float32),
+        allowed=jnp.zeros((num_slots, num_mask_words(vocab_size)), jnp.uint32),
     )
 
 
@@ -77,17 +82,17 @@ def sample(
     """Draw one token per row of logits f32[R, V]; `slots` i32[R] are the rows' in `table`.
 
     Order: repetition (Keskar et al., arXiv:1909.05858), frequency and presence penalties, bias,
-    banned stops; temperature; top-k; top-p (Holtzman et al., arXiv:1904.09751), the crossing
-    token included; typical-p (Meister et al., arXiv:2202.00666); min-p (Nguyen et al.,
-    arXiv:2407.01082). Tokens that tie with the last one
-    kept are kept too, as in transformers. Greedy ties go to the lowest id. Ids at or past
-    `num_valid` (padding of the embedding) are never drawn.
+    banned stops, what a constraint does not allow; temperature; top-k; top-p (Holtzman et al.,
+    arXiv:1904.09751), the crossing token included; typical-p (Meister et al., arXiv:2202.00666);
+    min-p (Nguyen et al., arXiv:2407.01082). Tokens that tie with the last one kept are kept too, as
+    in transformers. Greedy ties go to the lowest id. Ids at or past `num_valid` (padding of the
+    embedding) are never drawn.
     """
     finite = jnp.isfinite(logits).all(-1)
     logits = jnp.where(finite[:, None], logits, 0.0)
     valid = jnp.arange(logits.shape[-1]) < num_valid
     raw = jnp.where(valid, logits, _BANNED)
-    adjusted = _adjust(raw, params, slots, table)
+    adjusted = _constrain(_adjust(raw, params, slots, table), params, slots, table)
     tokens = jax.lax.cond(
         (params.temperature > 0).any(),
         lambda: _draw(adjusted, params),
@@ -127,6 +132,17 @@ def _adjusted(
     logits = jnp.where(params.counts_tokens[:, None], penalised, logits)
     logits += jnp.where(params.has_bias[:, None], table.bias[slots], 0.0)
     return jnp.where(params.bans_stops[:, None] & table.stops[slots], _BANNED, logits)
+
+
+def _constrain(
+    logits: jax.Array, params: BatchSampling, slots: jax.Array, table: SlotTable
+) -> jax.Array:
+    def constrained() -> jax.Array:
+        bits = table.allowed[slots][:, :, None] >> jnp.arange(MASK_BITS, dtype=jnp.uint32)
+        allowed = (bits & 1).reshape(logits.shape[0], -1)[:, : logits.shape[1]] > 0
+        return jnp.where(allowed | ~params.constrained[:, None], logits, _BANNED)
+
+    return jax.lax.cond(params.constrained.any(), constrained, lambda: logits)
 
 
 def _draw(logits: jax.Array, params: BatchSampling) -> jax.Array:

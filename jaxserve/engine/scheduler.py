@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from jaxserve.engine.admission import Admission
 from jaxserve.engine.backlog import Backlog
+from jaxserve.engine.constraint import ConstraintFailed
 from jaxserve.engine.metrics import EngineStats, EngineTotals, FixedSizes
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
@@ -59,6 +60,14 @@ class Scheduler:
         return len(self._unfinished)
 
     @property
+    def awaits_mask(self) -> bool:
+        """Whether some request can not draw its next token because its mask is not there yet."""
+        return any(
+            request.constraint is not None and request.mask is None
+            for request in self._unfinished.values()
+        )
+
+    @property
     def sizes(self) -> FixedSizes:
         return FixedSizes(
             max_model_len=self.admission.limits.max_model_len,
@@ -77,17 +86,26 @@ class Scheduler:
         self._waiting.append(request)
 
     def abort(
-        self, request_id: str, reason: FinishReason = FinishReason.ABORT
+        self,
+        request_id: str,
+        reason: FinishReason = FinishReason.ABORT,
+        *,
+        error: str | None = None,
     ) -> TokenDelta | None:
         """End a request and free its pages at once; None when it is unknown or has ended."""
         request = self._unfinished.get(request_id)
         if request is None:
             return None
         self._end(request, reason)
-        return _last_delta(request)
+        return _last_delta(request, error=error)
 
     def schedule(self) -> Step | None:
-        """Plan the next step and count it as computed; None when there is nothing to compute."""
+        """Plan the next step and count it as computed; None when there is nothing to compute.
+
+        It can also be None for a moment because requests wait for their masks.
+        """
+        if self._waits_for_company():
+            return None
         rows = self._rows_of_running()
         rows += self._rows_of_waiting(self._token_budget - sum(row.num_tokens for row in rows))
         if not rows:
@@ -141,10 +159,24 @@ class Scheduler:
         for request in self._running[:]:
             num_tokens = min(_num_left_to_compute(request), budget)
             # Without a slot it was preempted just now, by one before it.
-            if num_tokens and request.slot is not None and self._make_room(request, num_tokens):
+            if not num_tokens or request.slot is None or _awaits_mask(request, num_tokens):
+                continue
+            if self._make_room(request, num_tokens):
                 rows.append(_plan_row(request, num_tokens))
                 budget -= num_tokens
         return rows
+
+    def _waits_for_company(self) -> bool:
+        """Whether all that runs is constrained, and some of it can not draw yet.
+
+        Then the others wait too: the masks take less time than a step, and apart they would take
+        two steps for what is one together.
+        """
+        if not self._running or (self._waiting and self._free_slots):
+            return False
+        to_draw = [(request, _num_left_to_compute(request)) for request in self._running]
+        together = all(r.constraint is not None and num_tokens <= 1 for r, num_tokens in to_draw)
+        return together and any(_awaits_mask(r, n) for r, n in to_draw if n)
 
     def _make_room(self, request: Request, num_tokens: int) -> bool:
         """Get pages for the next tokens, at the expense of the last admitted, even of itself."""
@@ -183,6 +215,8 @@ class Scheduler:
         # token must be known, and such a row must not be taken for one of its new life.
         if any(row.request is request for step in self._in_flight for row in step.rows):
             return False
+        if request.constraint is not None and request.mask is None:
+            return False
         shared = find_prefix(self._pool, request)
         # It also wants a page to spare for each that runs, else it is soon out again.
         spare = len(self._running) if request.num_preemptions else 0
@@ -210,15 +244,23 @@ class Scheduler:
             return _last_delta(request, error=_NOT_FINITE.format(len(request.output_ids)))
         request.output_ids.append(sampled.token_id)
         self._totals.generation_tokens += 1
-        reason, stop_token_id = reason_to_end(request, self.admission.limits.eos_token_ids)
+        try:
+            _advance_constraint(request)
+        except ConstraintFailed as failed:
+            self._end(request, FinishReason.ERROR)
+            return _last_delta(request, error=str(failed))
+        eos_token_ids = self.admission.limits.eos_token_ids
+        reason, stop_token_id = reason_to_end(request, eos_token_ids)
         if reason is not None:
             self._end(request, reason)
+        by_token = stop_token_id is not None or sampled.token_id in eos_token_ids
         return TokenDelta(
             request_id=request.id,
             token_ids=(sampled.token_id,),
             logprobs=() if sampled.logprob is None else (sampled.logprob,),
             finish_reason=reason,
             stop_token_id=stop_token_id,
+            last_is_output=reason is FinishReason.STOP and not by_token,
             num_cached_tokens=request.num_cached_tokens or 0,
             prompt_logprobs=tuple(request.prompt_scores) if len(request.output_ids) == 1 else (),
         )
@@ -244,6 +286,20 @@ def _num_left_to_compute(request: Request) -> int:
     if len(request.output_ids) + request.num_pending == request.params.max_tokens:
         return 0  # all it may draw is drawn or in flight
     return request.num_tokens - request.num_computed_tokens
+
+
+def _awaits_mask(request: Request, num_tokens: int) -> bool:
+    """Whether computing so many tokens would draw one that no mask is there for."""
+    if request.constraint is None or request.num_computed_tokens + num_tokens < request.num_tokens:
+        return False
+    return request.num_pending > 0 or request.mask is None
+
+
+def _advance_constraint(request: Request) -> None:
+    """Take the newest token in, for which the mask was. Raises ConstraintFailed."""
+    if request.constraint is not None:
+        request.mask = None
+        request.constraint.advance(request.output_ids[-1])
 
 
 def _plan_row(request: Request, num_tokens: int, *, takes_slot: bool = False) -> Row:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxserve.engine.constraint import Constraint
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import (
     EngineLimits,
@@ -23,13 +24,15 @@ from jaxserve.engine.step import Step
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.loading import load_model
 from jaxserve.sharding.mesh import make_mesh
+from tests.fakes import make_masks
 from tests.tiny_models import TINY_LLAMA
 
+EOS = 61
 FLOAT32 = jnp.dtype("float32")
 LIMITS = EngineLimits(
     max_model_len=128,
     vocab_size=TINY_LLAMA["vocab_size"] - 2,  # the embedding has rows to spare
-    eos_token_ids=frozenset({61}),
+    eos_token_ids=frozenset({EOS}),
     max_logprobs=5,
     max_queued_requests=100,
 )
@@ -82,6 +85,7 @@ class Driver:
         answers = {request.id: Answer() for request in requests}
         for request in requests:
             self.scheduler.add(request)
+        make_masks(requests, EOS)
         flying: tuple[Step, Any] | None = None
         while self.scheduler.num_unfinished or flying:
             step = self.scheduler.schedule() if self.ahead or flying is None else None
@@ -102,10 +106,16 @@ class Driver:
             answer.finish_reason = delta.finish_reason
             answer.num_cached_tokens = delta.num_cached_tokens
             answer.error = delta.error
+        make_masks([row.request for row in flying[0].rows if row.samples], EOS)
 
 
-def make_request(name: str, prompt_ids: list[int], **params: Any) -> Request:
+def make_request(
+    name: str, prompt_ids: list[int], *, constraint: Constraint | None = None, **params: Any
+) -> Request:
     defaults: dict[str, Any] = {"max_tokens": 12, "temperature": 0.0, "logprobs": 0}
     return Request(
-        id=name, prompt_ids=tuple(prompt_ids), params=SamplingParams(**{**defaults, **params})
+        id=name,
+        prompt_ids=tuple(prompt_ids),
+        params=SamplingParams(**{**defaults, **params}),
+        constraint=constraint,
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
+from jaxserve.engine.constraint import Constraint
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import (
     EngineLimits,
@@ -19,7 +21,7 @@ from jaxserve.engine.request import (
 )
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Step
-from tests.fakes import FakeRunner, token_after
+from tests.fakes import FakeConstraint, FakeRunner, make_masks, token_after
 
 EOS = 0
 VOCAB_SIZE = 97
@@ -41,29 +43,49 @@ def request(
     params: SamplingParams | None = None,
     *,
     cache_salt: str = "",
+    constraint: Constraint | None = None,
 ) -> Request:
     return Request(
         id=request_id,
         prompt_ids=tuple(prompt_ids),
         params=params or SamplingParams(max_tokens=8),
         cache_salt=cache_salt,
+        constraint=constraint,
     )
 
 
 def tokens_alone(asked: Request) -> tuple[list[int], FinishReason]:
     """What a request gets when nothing else exists, drawn from whole histories."""
     params, output = asked.params, list[int]()
+    constraint = asked.constraint
+    assert constraint is None or isinstance(constraint, FakeConstraint)
     while True:
         token_id = token_after([*asked.prompt_ids, *output], VOCAB_SIZE)
         ends = set(params.stop_token_ids) | {EOS}
         while len(output) < params.min_tokens and token_id in ends:
             token_id = (token_id + 1) % VOCAB_SIZE
+        if constraint is not None:
+            token_id = _first_allowed(token_id, constraint.allowed(tuple(output)), asked, output)
         output.append(token_id)
         may_end = len(output) > params.min_tokens
         if may_end and token_id in params.stop_token_ids | (set() if params.ignore_eos else {EOS}):
             return output, FinishReason.STOP
+        if constraint and (token_id == EOS or constraint.allowed(tuple(output)) <= {EOS}):
+            return output, FinishReason.STOP
         if len(output) == params.max_tokens:
             return output, FinishReason.LENGTH
+
+
+def _first_allowed(
+    token_id: int, allowed: AbstractSet[int], asked: Request, output: list[int]
+) -> int:
+    """The next id that may be, at or after `token_id` in a circle; bans give way to need."""
+    params = asked.params
+    banned = {EOS} - params.stop_token_ids if params.ignore_eos else set()
+    if len(output) < params.min_tokens:
+        banned |= {EOS, *params.stop_token_ids}
+    wanted = allowed - banned or allowed
+    return min(wanted, key=lambda i: (i - token_id) % VOCAB_SIZE)
 
 
 class Driver:
@@ -96,6 +118,7 @@ class Driver:
         for asked in requests:
             self.scheduler.add(asked)
             self.requests[asked.id] = asked
+        make_masks(requests, EOS)
 
     def abort(self, request_id: str) -> None:
         delta = self.scheduler.abort(request_id)
@@ -111,6 +134,7 @@ class Driver:
         if before is not None:
             for delta in self.scheduler.commit(before, self.runner.collect(before)):
                 self._take(delta)
+            make_masks([row.request for row in before.rows if row.samples], EOS)
         self.scheduler.check()
         return step
 

@@ -11,7 +11,8 @@ import pytest
 
 from jaxserve.engine.request import FinishReason, Request
 from jaxserve.engine.runner import Runner
-from tests.engine.driver import LIMITS, Answer, Driver, make_request, make_runner
+from tests.engine.driver import EOS, LIMITS, Answer, Driver, make_request, make_runner
+from tests.fakes import FakeConstraint, History
 from tests.tiny_models import write_tiny_llama
 
 PARAMS: list[dict[str, Any]] = [
@@ -24,6 +25,22 @@ PARAMS: list[dict[str, Any]] = [
     {"temperature": 0.9, "frequency_penalty": 1.0, "seed": 11, "ignore_eos": True},
     {"logit_bias": ((7, 5.0), (9, -100.0)), "temperature": 1.0, "seed": 1},
     {"min_tokens": 10, "temperature": 1.0, "seed": 8},
+]
+
+
+def even_then_odd(output: History) -> set[int]:
+    """Even tokens after odd ones and the other way about; ten of them at most, four at least."""
+    if len(output) == 10:
+        return {EOS}
+    return {*range(len(output) % 2, EOS, 2)} | ({EOS} if len(output) >= 4 else set())
+
+
+CONSTRAINED: list[dict[str, Any]] = [
+    {},
+    {"temperature": 1.2, "seed": 21},
+    {"temperature": 0.9, "top_p": 0.8, "seed": 22, "min_tokens": 8},
+    {"repetition_penalty": 1.5, "ignore_eos": True},
+    {"temperature": 1.0, "seed": 23, "max_tokens": 3, "logit_bias": ((0, -100.0), (2, 4.0))},
 ]
 
 
@@ -45,9 +62,18 @@ def prompt(length: int, seed: int = 0) -> list[int]:
 
 
 def requests() -> list[Request]:
-    return [
+    free = [
         make_request(f"r{index}", prompt(3 + 6 * index, index), **params)
         for index, params in enumerate(PARAMS)
+    ]
+    return free + [
+        make_request(
+            f"c{index}",
+            prompt(5 + 4 * index, 30 + index),
+            constraint=FakeConstraint(even_then_odd, eos=EOS),
+            **params,
+        )
+        for index, params in enumerate(CONSTRAINED)
     ]
 
 
@@ -68,10 +94,20 @@ def answers(runner: Runner) -> list[Answer]:
 
 
 def test_answers_differ_and_are_as_long_as_asked(answers: list[Answer]) -> None:
-    assert len({tuple(a.token_ids) for a in answers}) == len(PARAMS)
+    assert len({tuple(a.token_ids) for a in answers}) == len(PARAMS) + len(CONSTRAINED)
     for answer in answers:
         assert len(answer.logprobs) == len(answer.token_ids)
         assert answer.finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
+
+
+def test_constrained_answers_are_what_their_constraint_allows(answers: list[Answer]) -> None:
+    for answer, params in zip(answers[len(PARAMS) :], CONSTRAINED, strict=True):
+        drawn = [token_id for token_id in answer.token_ids if token_id != EOS]
+        assert [token_id % 2 for token_id in drawn] == [i % 2 for i in range(len(drawn))]
+        stopped = answer.finish_reason is FinishReason.STOP
+        assert stopped == ("max_tokens" not in params)
+        assert len(drawn) >= params.get("min_tokens", 4 if stopped else 3)
+        assert len(drawn) == 10 or not params.get("ignore_eos")
 
 
 def test_chunked_prefill_is_whole_prefill(runner: Runner, answers: list[Answer]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.request import FinishReason, Request, SamplingParams, TokenDelta
 from jaxserve.errors import ContextLengthExceeded, EngineBusy, EngineFailed, InvalidRequest
-from tests.engine.fake_driver import Driver, limits, request
+from tests.engine.fake_driver import EOS, Driver, limits, request
+from tests.fakes import FakeConstraint
 
 PATIENCE_S = 30.0  # no test waits that long unless something is broken
 
@@ -389,3 +390,67 @@ def test_a_busy_engine_says_when_to_come_back(new_client: NewClient) -> None:
         client.loop.submit(request("d", [1]))
     assert busy.value.retry_after_s == 40.0
     assert client.loop.metrics().predicted_wait_s == 40.0
+
+
+def constrained(request_id: str, constraint: FakeConstraint, *, max_tokens: int = 12) -> Request:
+    params = SamplingParams(max_tokens=max_tokens)
+    return request(request_id, [sum(request_id.encode()) % 97], params, constraint=constraint)
+
+
+def test_constrained_requests_get_what_they_get_alone(new_client: NewClient) -> None:
+    client = new_client(num_pages=24)
+    for index in range(40):
+        last = index % 9
+        constraint = FakeConstraint(lambda o, n=last: {4, 8, len(o) + 9} if len(o) <= n else {EOS})
+        client.submit(constrained(f"c{index}", constraint))
+        if index % 3 == 0:
+            client.submit(request(f"r{index}", [index], SamplingParams(max_tokens=5)))
+    client.wait_for_end()
+    client.driver.assert_as_alone()
+
+
+def test_a_constraint_that_fails_ends_its_request_with_an_error(new_client: NewClient) -> None:
+    client = new_client()
+    client.submit(
+        constrained("at once", FakeConstraint(lambda output: {5}, fail_after=0)),
+        constrained("later", FakeConstraint(lambda output: {5}, fail_after=3)),
+        constrained("fine", FakeConstraint(lambda output: {5})),
+        request("free", [1, 2, 3], SamplingParams(max_tokens=30, ignore_eos=True)),
+    )
+    client.wait_for_end()
+    for request_id in ("at once", "later"):
+        assert client.driver.reason(request_id) is FinishReason.ERROR
+        assert client.driver.last[request_id].error == "the grammar is too complex"
+    assert client.driver.outputs["later"] == [5, 5, 5]
+    assert client.driver.reason("fine") is FinishReason.LENGTH
+    assert client.driver.reason("free") is FinishReason.LENGTH
+
+
+def test_a_slow_mask_does_not_hold_its_neighbours_up(new_client: NewClient) -> None:
+    released = threading.Event()
+
+    class Slow(FakeConstraint):
+        def next_mask(self) -> bytes:
+            assert released.wait(PATIENCE_S)
+            return super().next_mask()
+
+    client = new_client()
+    client.submit(constrained("slow", Slow(lambda output: {5})))
+    client.submit(request("free", [1, 2, 3], SamplingParams(max_tokens=50, ignore_eos=True)))
+    released.set()
+    client.wait_for_token("slow")
+    released.clear()
+    client.submit(request("more", [1, 2, 4], SamplingParams(max_tokens=50, ignore_eos=True)))
+    client.wait_for_end("free", "more")
+    released.set()
+    client.wait_for_end()
+    assert client.driver.outputs["slow"] == [5] * 12
+
+
+def test_an_abort_reaches_a_request_whose_mask_is_being_made(new_client: NewClient) -> None:
+    client = new_client()
+    client.submit(constrained("a", FakeConstraint(lambda output: {5}), max_tokens=200))
+    client.wait_for_token("a")
+    client.loop.abort("a")
+    client.wait_for_end()
+    assert client.driver.reason("a") is FinishReason.ABORT

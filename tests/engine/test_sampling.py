@@ -43,6 +43,8 @@ PARAMS: list[dict[str, Any]] = [
     {"presence_penalty": -1.0, "frequency_penalty": 0.5, "top_k": 8},
     {"bias": {3: 4.0, 5: -np.inf, 11: 1.0}},
     {"ban_stops": True, "temperature": 1.2},
+    {"allowed": [2, 7, 8, 20, 23]},
+    {"allowed": [0, 3, 5, 11, 12], "bias": {5: 2.0}, "top_p": 0.8, "presence_penalty": 0.5},
 ]
 OUTPUT = [1, 1, 4, 9, 9, 9]
 PROMPT = [2, 4]
@@ -63,6 +65,8 @@ def oracle(params: dict[str, Any]) -> np.ndarray[Any, Any]:
         logits[token] += bias
     if params.get("ban_stops"):
         logits[STOPS] = -np.inf
+    if "allowed" in params:
+        logits[~np.isin(np.arange(VOCAB), params["allowed"])] = -np.inf
     logits /= params.get("temperature", 1.0)
     kept = np.argsort(-logits)[: params.get("top_k", VOCAB)]
     probs = np.zeros(VOCAB)
@@ -101,6 +105,7 @@ def batch(rows: list[dict[str, Any]], seeds: np.ndarray[Any, Any]) -> BatchSampl
         counts_tokens=jnp.asarray([any(p in row for p in penalties) for row in rows]),
         has_bias=jnp.asarray(["bias" in row for row in rows]),
         bans_stops=column("ban_stops", False, bool),
+        constrained=jnp.asarray(["allowed" in row for row in rows]),
         wants_logprobs=column("wants_logprobs", False, bool),
     )
 
@@ -117,6 +122,9 @@ def table(rows: list[dict[str, Any]]) -> SlotTable:
         in_prompt=jnp.asarray(np.tile(np.isin(np.arange(VOCAB), PROMPT), tile)),
         stops=jnp.asarray(np.tile(np.isin(np.arange(VOCAB), STOPS), tile)),
         bias=jnp.asarray(bias),
+        allowed=jnp.asarray(
+            [[sum(1 << token for token in row.get("allowed", ()))] for row in rows], jnp.uint32
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Sampled, Step, StepResult
 from jaxserve.errors import ConfigError, ContextLengthExceeded, EngineBusy, InvalidRequest
 from tests.engine.fake_driver import EOS, VOCAB_SIZE, Driver, limits, request, tokens_alone
-from tests.fakes import token_after
+from tests.fakes import FakeConstraint, token_after
 
 NewDriver = Callable[..., Driver]
 
@@ -487,3 +487,85 @@ def test_results_may_come_several_steps_late(new_driver: NewDriver) -> None:
         assert step is not None
         driver.scheduler.commit(step, StepResult((Sampled(token_id),)))
     assert asked.finish_reason == FinishReason.LENGTH
+
+
+# Constraints
+
+
+def constrained(request_id: str, *, max_tokens: int = 20, length: int = 100) -> Request:
+    """Draws tokens 1 to 9 until it has `length` of them."""
+    constraint = FakeConstraint(lambda output: {*range(1, 10)} if len(output) < length else {EOS})
+    params = SamplingParams(max_tokens=max_tokens)
+    return request(request_id, [sum(request_id.encode()) % 97], params, constraint=constraint)
+
+
+def test_a_constrained_row_sits_out_the_step_in_flight_and_its_neighbours_do_not(
+    new_driver: NewDriver,
+) -> None:
+    driver = new_driver()
+    driver.add(long("a", 4), constrained("b"))
+    steps = [sizes(driver.step()) for _ in range(6)]
+    assert steps[0] == {"a": 4, "b": 1}
+    assert steps[1::2] == [{"a": 1}] * 3
+    assert steps[2::2] == [{"a": 1, "b": 1}] * 2
+
+
+def test_constrained_rows_without_others_stay_together(new_driver: NewDriver) -> None:
+    driver = new_driver()
+    driver.add(constrained("a"))
+    driver.step()
+    driver.add(constrained("b"))
+    steps = [sizes(driver.step()) for _ in range(7)]
+    assert steps[0] == {"b": 1}
+    assert steps.count({"a": 1, "b": 1}) == 3
+    assert {} in steps
+
+
+def test_a_row_waits_for_its_mask_and_nobody_waits_for_the_row(new_driver: NewDriver) -> None:
+    driver = new_driver()
+    slow = constrained("slow")
+    driver.add(slow, long("a", 4))
+    driver.step()
+    driver.step()
+    made, slow.mask = slow.mask, None
+    assert driver.scheduler.awaits_mask
+    assert [sizes(driver.step()) for _ in range(3)] == [{"a": 1}] * 3
+    slow.mask = made
+    assert sizes(driver.step()) == {"slow": 1, "a": 1}
+
+
+def test_chunks_of_a_prompt_need_no_mask(new_driver: NewDriver) -> None:
+    driver = new_driver(token_budget=4)
+    asked = request("a", range(1, 11), constraint=FakeConstraint(lambda output: {1}))
+    driver.add(asked)
+    driver.step()
+    asked.mask = None
+    assert [sizes(driver.step()) for _ in range(2)] == [{"a": 4}, {}]
+
+
+def test_a_request_ends_with_its_constraint(new_driver: NewDriver) -> None:
+    driver = new_driver()
+    driver.run(constrained("a", length=3), constrained("b", length=5, max_tokens=5))
+    for request_id, length in (("a", 3), ("b", 5)):
+        assert driver.reason(request_id) is FinishReason.STOP
+        assert driver.last[request_id].last_is_output
+        assert len(driver.outputs[request_id]) == length
+
+
+def test_a_cut_constrained_request_ended_by_length(new_driver: NewDriver) -> None:
+    driver = new_driver()
+    driver.run(constrained("a", length=9, max_tokens=4))
+    assert driver.reason("a") is FinishReason.LENGTH
+    assert not driver.last["a"].last_is_output
+
+
+def test_a_token_that_the_constraint_refuses_ends_its_request_only(new_driver: NewDriver) -> None:
+    driver = new_driver()
+    bad = constrained("bad")
+    driver.add(bad, long("a", 4))
+    driver.step()
+    bad.constraint = FakeConstraint(lambda output: {50})
+    driver.run()
+    assert driver.reason("bad") is FinishReason.ERROR
+    assert "is not allowed" in (driver.last["bad"].error or "")
+    assert driver.reason("a") is FinishReason.LENGTH

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from jaxserve.engine.request import FinishReason, Request, SamplingParams
-from tests.engine.fake_driver import VOCAB_SIZE, Driver, request, tokens_alone
+from tests.engine.fake_driver import EOS, VOCAB_SIZE, Driver, request, tokens_alone
+from tests.fakes import FakeConstraint, History
 
 NewDriver = Callable[..., Driver]
 
@@ -32,8 +33,23 @@ def random_request(
         stop_token_ids=frozenset(rng.sample(range(VOCAB_SIZE), rng.choice([0, 0, 12]))),
     )
     variant = rng.randrange(4)
+    constraint = FakeConstraint(zigzag(rng.randint(1, 15))) if rng.random() < 0.3 else None
     prompt = [3 if index < 14 else variant for index in range(rng.randint(1, max_prompt))]
-    return request(request_id, prompt, params, cache_salt=rng.choice(["", "", "tenant"]))
+    salt = rng.choice(["", "", "tenant"])
+    return request(request_id, prompt, params, cache_salt=salt, constraint=constraint)
+
+
+def zigzag(length: int) -> Callable[[History], set[int]]:
+    """Ten tokens that depend on those before; the end after every fourth, and only it at last."""
+
+    def allowed(output: History) -> set[int]:
+        if len(output) >= length:
+            return {EOS}
+        first = sum(output) * 7 % VOCAB_SIZE
+        some = {(first + 3 * index) % VOCAB_SIZE for index in range(10)} - {EOS}
+        return some | ({EOS} if len(output) % 4 == 3 else set())
+
+    return allowed
 
 
 @pytest.mark.parametrize("token_budget", [4, 5, 7, 16, 200])

@@ -27,6 +27,8 @@ from jaxserve.errors import EngineFailed, InvalidRequest, JaxserveError
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.delta import TextDelta, TextLogprob, merge_deltas
 from jaxserve.text.detokenizer import Detokenizer
+from jaxserve.text.grammar import Grammar, GrammarWish
+from jaxserve.text.grammar_compiler import GrammarCompiler
 from jaxserve.text.output import OutputText
 from jaxserve.text.prompt import PromptEncoder, Truncation, check_token_ids
 from jaxserve.text.tokenizer import Tokenizer, TokenSpan
@@ -80,6 +82,7 @@ class TextRequest:
     skip_special_tokens: bool = True
     shown_ids: frozenset[int] = frozenset()  # special tokens that are shown all the same
     cache_salt: str = ""
+    grammar: Grammar | None = None
 
 
 class TextGenerator:
@@ -94,6 +97,7 @@ class TextGenerator:
             max_model_len=engine.limits.max_model_len,
             max_input_tokens=engine.limits.max_input_tokens,
         )
+        self._grammars = GrammarCompiler(tokenizer, engine.limits)
         self._serial = itertools.count()
         # Weak, so that a stream nobody holds any more is collected, which aborts it.
         self._streams: weakref.WeakValueDictionary[str, TextStream] = weakref.WeakValueDictionary()
@@ -105,8 +109,9 @@ class TextGenerator:
         self._engine.start(self._deliver)
 
     def close(self) -> None:
-        """Let go of the encoding threads. The engine is closed by whoever made it."""
+        """Let go of the threads. The engine is closed by whoever made it."""
         self._encoder.close()
+        self._grammars.close()
 
     async def encode_chat(
         self,
@@ -149,6 +154,10 @@ class TextGenerator:
         """The text of a conversation; raises InvalidRequest when the template refuses it."""
         return await self._encoder.render_chat(messages, options or ChatOptions())
 
+    async def compile_grammar(self, wish: GrammarWish, *, param: str) -> Grammar:
+        """The form to hold an output to; raises InvalidRequest about `param`, EngineBusy."""
+        return await self._grammars.compile(wish, param=param)
+
     def max_tokens_for(
         self, num_prompt_tokens: int, max_tokens: int | None, *, param: str = "prompt"
     ) -> int:
@@ -182,6 +191,7 @@ class TextGenerator:
             prompt_ids=request.prompt_ids,
             params=replace(request.params, seed=seed),
             cache_salt=request.cache_salt,
+            constraint=request.grammar.start() if request.grammar else None,
         )
         self._engine.submit(engine_request)
         stream = TextStream(self._engine, engine_request, self._new_output(request), index)

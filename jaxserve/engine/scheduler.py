@@ -64,7 +64,7 @@ class Scheduler:
         """Whether some request can not draw its next token because its mask is not there yet."""
         return any(
             request.constraint is not None and request.mask is None
-            for request in self._unfinished.values()
+            for request in self._unfinished
         )
 
     @property

@@ -64,7 +64,8 @@ class OutputText:
     def _read(self, delta: TokenDelta) -> tuple[str, tuple[int, ...]]:
         """Text of the tokens up to the end of the sequence, and its length after each of them."""
         num_visible = len(delta.token_ids)
-        if delta.finish_reason is FinishReason.STOP and not self._include_stop:
+        stopped = delta.finish_reason is FinishReason.STOP and not delta.last_is_output
+        if stopped and not self._include_stop:
             num_visible -= 1  # the token that made the engine stop is hidden, as a stop string is
         text = ""
         ends: list[int] = []

@@ -10,7 +10,7 @@ from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.request import FinishReason, Request, SamplingParams, TokenDelta
 from jaxserve.errors import ContextLengthExceeded, EngineBusy, EngineFailed, InvalidRequest
 from tests.engine.fake_driver import EOS, Driver, limits, request
-from tests.fakes import FakeConstraint
+from tests.fakes import FakeConstraint, History
 
 PATIENCE_S = 30.0  # no test waits that long unless something is broken
 
@@ -392,6 +392,10 @@ def test_a_busy_engine_says_when_to_come_back(new_client: NewClient) -> None:
     assert client.loop.metrics().predicted_wait_s == 40.0
 
 
+def some_tokens(length: int) -> Callable[[History], set[int]]:
+    return lambda output: {4, 8, len(output) + 9} if len(output) < length else {EOS}
+
+
 def constrained(request_id: str, constraint: FakeConstraint, *, max_tokens: int = 12) -> Request:
     params = SamplingParams(max_tokens=max_tokens)
     return request(request_id, [sum(request_id.encode()) % 97], params, constraint=constraint)
@@ -400,9 +404,7 @@ def constrained(request_id: str, constraint: FakeConstraint, *, max_tokens: int 
 def test_constrained_requests_get_what_they_get_alone(new_client: NewClient) -> None:
     client = new_client(num_pages=24)
     for index in range(40):
-        last = index % 9
-        constraint = FakeConstraint(lambda o, n=last: {4, 8, len(o) + 9} if len(o) <= n else {EOS})
-        client.submit(constrained(f"c{index}", constraint))
+        client.submit(constrained(f"c{index}", FakeConstraint(some_tokens(1 + index % 9))))
         if index % 3 == 0:
             client.submit(request(f"r{index}", [index], SamplingParams(max_tokens=5)))
     client.wait_for_end()

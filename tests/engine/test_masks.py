@@ -78,7 +78,7 @@ def test_threads_make_masks_and_tell_of_failures() -> None:
         bad.constraint = FakeConstraint(lambda output: {5}, fail_after=0)
         makers.begin()
         makers.ask([bad, good])
-        failures = []
+        failures: list[tuple[str, str]] = []
         while good.mask is None or not failures:
             makers.wait()
             makers.begin()

@@ -111,14 +111,14 @@ class EngineLoop:
             self._meter.accept(request, now_s)
             self._unfinished.add(request)
             self._submitted.append(request)
-            self._changed.notify()
+            self._notify()
 
     def abort(self, request_id: str, reason: FinishReason = FinishReason.ABORT) -> None:
         """End a request within one step. One that is unknown or has ended is left alone."""
         with self._changed:
             if request_id in self._unfinished:
                 self._aborted.append((request_id, reason))
-                self._changed.notify()
+                self._notify()
 
     def stats(self) -> EngineStats:
         """The engine after its last step, with what has been submitted since as waiting."""
@@ -153,15 +153,19 @@ class EngineLoop:
         """
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._notify()
         if self._thread.ident is None:
             return True  # it was never started
         self._thread.join(timeout_s)
         with self._changed:
             self._aborted.extend((each.id, FinishReason.ABORT) for each in self._unfinished)
-            self._changed.notify()
+            self._notify()
         self._thread.join(_ABORT_GRACE_S)
         return not self._thread.is_alive()
+
+    def _notify(self) -> None:
+        self._changed.notify()
+        self._masks.interrupt()
 
     def _main(self) -> None:
         try:

@@ -32,13 +32,13 @@ Mask = npt.NDArray[np.uint32]
 class MaskMakers:
     """Threads that set `Request.mask` for the requests they are asked about.
 
-    `begin`, `wait` and `failures` are for one thread, the engine's.
+    `ask`, `begin`, `wait` and `failures` are for one thread, the engine's.
     """
 
     def __init__(self, eos_token_ids: frozenset[int]) -> None:
         self._eos_token_ids = eos_token_ids
         self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._made = threading.Event()
+        self._news = threading.Event()
         self._failures: deque[tuple[str, str]] = deque()
         self._threads = [
             threading.Thread(target=self._main, name=f"masks-{index}", daemon=True)
@@ -61,12 +61,16 @@ class MaskMakers:
                 self._asked.put(request)
 
     def begin(self) -> None:
-        """Forget what was made so far: `wait` is for what comes after."""
-        self._made.clear()
+        """Forget the news so far: `wait` is for what comes after."""
+        self._news.clear()
+
+    def interrupt(self) -> None:
+        """End the engine's waiting: there is other news. For any thread."""
+        self._news.set()
 
     def wait(self) -> None:
-        """Wait until a mask was made, or has failed, since `begin`."""
-        self._made.wait()
+        """Wait until a mask was made, or has failed, or `interrupt` was called since `begin`."""
+        self._news.wait()
 
     def failures(self) -> list[tuple[str, str]]:
         """Ids of requests whose constraint can not go on, and why; each is told once."""
@@ -81,7 +85,7 @@ class MaskMakers:
             except Exception as error:  # one request's constraint must not end the thread
                 logger.exception("cannot make the mask of request %s", request.id)
                 self._failures.append((request.id, f"{type(error).__name__}: {error}"))
-            self._made.set()
+            self._news.set()
 
 
 def lacks_mask(request: Request) -> bool:

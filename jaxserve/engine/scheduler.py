@@ -63,8 +63,7 @@ class Scheduler:
     def awaits_mask(self) -> bool:
         """Whether some request can not draw its next token because its mask is not there yet."""
         return any(
-            request.constraint is not None and request.mask is None
-            for request in self._unfinished
+            request.constraint is not None and request.mask is None for request in self._unfinished
         )
 
     @property

@@ -32,6 +32,7 @@ from jaxserve.memory import free_bytes
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
+from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
 from jaxserve.models.loading import load_model
@@ -92,6 +93,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
             mesh=mesh,
             progress=log.isatty(),
             max_model_len=config.engine.max_model_len,
+            quantize=config.source.quantize,
         )
         tokenizer = tokenizer_loading.result()
     around = _surroundings(model.config, mesh, dtype)
@@ -120,7 +122,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         folder=folder,
         sizes=sizes,
         model=model.config,
-        num_params=sum(array.size for array in model.params),
+        num_params=footprint(model.config, dtype).num_params,
         formats=choose_formats(
             tokenizer.chat_template,
             tools=config.source.tool_format,
@@ -162,7 +164,8 @@ def _fingerprint(source: ModelSource, built: BuiltEngine) -> str:
     """Names what an answer depends on: our version, the weights' files and revision, the sizes."""
     files = sorted((f.name, f.stat().st_size) for f in weight_files(built.folder))
     revision = built.folder.resolve().name if source.model else ""  # a hub snapshot's commit
-    facts = (__version__, jax.__version__, revision, files, built.model, built.sizes, source.dtype)
+    kinds = (source.dtype, source.quantize)
+    facts = (__version__, jax.__version__, revision, files, built.model, built.sizes, kinds)
     return "fp_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 

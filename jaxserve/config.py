@@ -47,6 +47,8 @@ class ModelSource:
     """Names clients may call the model by; the first is the one shown. Default: the model's own."""
     dtype: Dtype = "auto"
     """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
+    quantize: Literal["int8", "int4", "fp8"] | None = None
+    """Make the weights so while they are read; docs/quantization.md says what each costs."""
     generation_config: Literal["auto", "off"] = "auto"
     """auto: the model's generation_config.json sets the defaults of sampling params."""
     tool_format: str = "auto"

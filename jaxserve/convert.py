@@ -39,10 +39,21 @@ def convert(source: ModelSource, target: Path, *, log: TextIO = sys.stderr) -> N
     if source.dtype != "auto":
         dtype = jnp.dtype(source.dtype)
     print(f"converting {folder} to {target} in {dtype}", file=log, flush=True)
-    model = load_model(folder, dtype=dtype, mesh=_host_mesh(), progress=log.isatty())
+    model = load_model(
+        folder,
+        dtype=dtype,
+        mesh=_host_mesh(),
+        progress=log.isatty(),
+        quantize=source.quantize,
+    )
     target.mkdir(parents=True, exist_ok=True)
     _copy_descriptions(folder, target)
-    write_params(target, model.params_by_path(), source=source.model or SHIPPED)
+    write_params(
+        target,
+        model.params_by_path(),
+        source=source.model or SHIPPED,
+        quantizations=model.quantizations(),
+    )
     print(f"done; `jaxserve serve {target}` restores it onto any mesh", file=log, flush=True)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from jax.sharding import Mesh
 
 from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import read_json, shortened
+from jaxserve.models.quantization import Quantization
 from jaxserve.sharding.rules import refuse_uneven, sharding
 from jaxserve.version import __version__
 
@@ -63,10 +65,17 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(file for file in (folder / WEIGHTS_FOLDER).rglob("*") if file.is_file())
 
 
-def write_params(folder: Path, params: Mapping[str, jax.Array], *, source: str) -> None:
+def write_params(
+    folder: Path,
+    params: Mapping[str, jax.Array],
+    *,
+    source: str,
+    quantizations: Mapping[str, Quantization],
+) -> None:
     """Write `params` by path into `folder`; the note comes last, so that half is nothing.
 
-    `source` is the model's name, for the note. Raises CheckpointError.
+    For the note: `source`, the model's name, and `quantizations` of the weights at paths. Raises
+    CheckpointError.
     """
     import orbax.checkpoint as ocp
 
@@ -78,8 +87,20 @@ def write_params(folder: Path, params: Mapping[str, jax.Array], *, source: str) 
             (folder / WEIGHTS_FOLDER).resolve(),
             args=ocp.args.PyTreeSave(dict(params), save_args=dict.fromkeys(params, save)),
         )
-    note = {"format": FORMAT, "jaxserve": __version__, "source": source}
+    note = {
+        "format": FORMAT,
+        "jaxserve": __version__,
+        "source": source,
+        "quantized": {path: asdict(how) for path, how in quantizations.items()},
+    }
     (folder / NOTE_FILE).write_bytes(orjson.dumps(note, option=orjson.OPT_INDENT_2))
+
+
+def read_quantizations(folder: Path) -> dict[str, Quantization]:
+    """How the weights in `folder` are held that are no floats, by path. Raises CheckpointError."""
+    _refuse_other_format(folder)
+    noted = read_json(folder / NOTE_FILE).get("quantized", {})
+    return {path: Quantization(**how) for path, how in noted.items()}
 
 
 def read_params(folder: Path, wanted: Layout) -> tuple[jax.Array, ...]:

@@ -168,7 +168,7 @@ class Decoder(nnx.Module):
         """f32[R, V] from the hidden states [R, D] of the tokens to draw after."""
         output = self.embed_tokens if self.lm_head is None else self.lm_head
         with jax.named_scope("logits"):
-            logits = product(hidden, output.weight[...])
+            logits = product(hidden, output.weight)
             if self.lm_head is not None and self.lm_head.bias is not None:
                 logits = logits + self.lm_head.bias[...].astype(jnp.float32)
             logits = scaled(logits, self.config.logit_multiplier)

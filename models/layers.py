@@ -18,6 +18,7 @@ from flax import nnx
 from jax import lax
 
 from jaxserve.models.config import DecoderConfig
+from jaxserve.models.quantization import Quantization
 from jaxserve.sharding.axes import EMBED, MLP, LogicalAxes
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
@@ -37,13 +38,43 @@ def param(
     *,
     dtype: jnp.dtype,
     parts: tuple[int, ...] | None = None,
+    made: Quantization | None = None,
 ) -> Any:
-    """A parameter whose dimension i is `parts[i]` (default: `shape[i]`) pieces of `axes[i]`."""
-    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, parts=parts or shape)
+    """A parameter whose dimension i is `parts[i]` (default: `shape[i]`) pieces of `axes[i]`.
+
+    `made` says that it belongs to a weight that is stored as floats and becomes so when read.
+    """
+    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, parts=parts or shape, made=made)
 
 
-def product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """f32[T, out] from [T, in] and a weight [out, in]."""
+Weight = Any
+"""What a module holds as its weight: a Param, or a `quantized.QuantizedWeight`."""
+
+
+def product(x: jax.Array, weight: Weight) -> jax.Array:
+    """f32[T, out] from [T, in] and a weight [out, in], however it is stored."""
+    return dense_product(x, weight[...]) if is_dense(weight) else weight.product(x)
+
+
+def rows(weight: Weight, index: jax.Array) -> jax.Array:
+    """[T, in] for i32[T]: rows of a weight [out, in], clipped to those there are."""
+    if is_dense(weight):
+        return jnp.take(weight[...], index, axis=0, mode="clip")
+    return weight.rows(index)
+
+
+def slab(weight: Weight, number: jax.Array) -> Weight:
+    """The weight [out, in] of one of the experts of a weight [E, out, in]."""
+    return weight[...][number] if is_dense(weight) else weight.slab(number)
+
+
+def is_dense(weight: Weight) -> bool:
+    """Whether it is stored as floats."""
+    return isinstance(weight, nnx.Variable | jax.Array)
+
+
+def dense_product(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """`product` with an array."""
     # GPU and TPU round float32 factors to fewer bits unless told not to.
     exact = lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
     return lax.dot_general(
@@ -73,7 +104,7 @@ class Linear(nnx.Module):
         self.bias = param(sizes[:1], axes[:1], dtype=dtype, parts=parts[:1]) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = product(x, self.weight[...])
+        y = product(x, self.weight)
         if self.bias is not None:
             y = y + self.bias[...].astype(jnp.float32)
         return y.astype(x.dtype)
@@ -87,7 +118,7 @@ class Embedding(nnx.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[T, D] for i32[T]; a token outside the table gives garbage, never an error."""
-        return jnp.take(self.weight[...], tokens, axis=0, mode="clip")
+        return rows(self.weight, tokens)
 
 
 class FeedForward(nnx.Module):

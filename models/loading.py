@@ -16,11 +16,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from jaxserve.errors import ConfigError
 from jaxserve.models.config import DecoderConfig
-from jaxserve.models.converted import is_converted, layout, read_params
+from jaxserve.models.converted import is_converted, layout, read_params, read_quantizations
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.registry import read_model_config
+from jaxserve.models.making import Option, choice
+from jaxserve.models.quantization import Quantization
+from jaxserve.models.quantized import Choice, quantizations, quantize_modules
 from jaxserve.models.source import open_weights, read_raw_config
 from jaxserve.models.weights import (
     ignored_keys,
@@ -47,6 +51,10 @@ class LoadedModel:
         state = nnx.to_flat_state(jax.tree.unflatten(self.treedef, self.params))
         return {".".join(map(str, path)): param.get_value() for path, param in state}
 
+    def quantizations(self) -> dict[str, Quantization]:
+        """How those weights are held that are quantised, by their paths."""
+        return quantizations(self.merge(self.params))
+
     def merge(self, params: tuple[jax.Array, ...]) -> Decoder:
         """The decoder around `params`, laid out as `self.params`. For traced functions only."""
         module: Decoder = nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, params))
@@ -60,13 +68,15 @@ def load_model(
     mesh: Mesh,
     progress: bool = False,
     max_model_len: int | None = None,
+    quantize: Option | None = None,
 ) -> LoadedModel:
     """Load a folder in the Hugging Face format, or one that was converted, onto `mesh`.
 
     Weights are cast to `dtype`.
 
     `max_model_len` promises that no sequence will be longer, where that is less than the model's
-    own: LongRoPE has other frequencies for short contexts.
+    own: LongRoPE has other frequencies for short contexts. `quantize` makes the weights of products
+    so while they are read.
 
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
@@ -74,7 +84,8 @@ def load_model(
     family, config = read_model_config(read_raw_config(folder), str(folder / "config.json"))
     if max_model_len is not None:
         config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
-    abstract = nnx.eval_shape(lambda: Decoder(config, dtype=dtype))
+    weights = _weights(folder, config, quantize)
+    abstract = nnx.eval_shape(lambda: _decoder(config, dtype, weights))
     graphdef, state = nnx.split(abstract)
     if is_converted(folder):
         params = read_params(folder, layout(state, mesh))
@@ -101,3 +112,31 @@ def _convert(
     if config.tied_embeddings:
         refuse_untied(family, stored)
     return load_params(wanted, stored, progress=progress)
+
+
+def _decoder(config: DecoderConfig, dtype: jnp.dtype, weights: _Weights) -> Decoder:
+    decoder = Decoder(config, dtype=dtype)
+    quantize_modules(decoder, weights.choice, is_made=weights.are_made)
+    return decoder
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """How weights are to be held: made so while they are read, or stored so."""
+
+    choice: Choice
+    are_made: bool
+
+
+def _weights(folder: Path, config: DecoderConfig, quantize: Option | None) -> _Weights:
+    if is_converted(folder):
+        if quantize is not None:
+            raise ConfigError(
+                f"{folder} is converted, and its weights are read as they are; leave quantize = "
+                f"{quantize} out here, and give it to `jaxserve convert`"
+            )
+        held = read_quantizations(folder)
+        return _Weights(lambda path, _: held.get(path), are_made=False)
+    if quantize is None:
+        return _Weights(lambda *_: None, are_made=False)
+    return _Weights(choice(quantize, tied_embeddings=config.tied_embeddings), are_made=True)

@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxserve.models.config import DecoderConfig, MoEConfig
 from jaxserve.models.grouping import block_rows, grouped_product, in_blocks
-from jaxserve.models.layers import ACTIVATIONS, FeedForward, Linear, param, product
+from jaxserve.models.layers import ACTIVATIONS, FeedForward, Linear, is_dense, param, product, slab
 from jaxserve.models.routing import Router
 from jaxserve.sharding.axes import EMBED, EXPERTS, MLP
 
@@ -36,12 +36,15 @@ class ExpertLinear(nnx.Module):
 
     def of_one(self, rows: jax.Array, expert: jax.Array) -> jax.Array:
         """f32[N, out] from rows [N, in], all of one expert."""
-        y = product(rows, self.weight[...][expert])
+        y = product(rows, slab(self.weight, expert))
         return y if self.bias is None else y + self.bias[...][expert].astype(jnp.float32)
 
     def of_all(self, rows: jax.Array, counts: jax.Array) -> jax.Array:
         """f32[N, out] from rows [N, in], the first counts[0] of them of expert 0 and so on."""
-        y = grouped_product(rows, self.weight[...], counts)
+        if is_dense(self.weight):
+            y = grouped_product(rows, self.weight[...], counts)
+        else:
+            y = self.weight.grouped_product(rows, counts)
         if self.bias is None:
             return y
         biases = self.bias[...].astype(jnp.float32)

@@ -7,7 +7,7 @@ cast by itself, one parameter at a time (`placing.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,7 +23,9 @@ from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families.family import Family
+from jaxserve.models.making import Make, maker
 from jaxserve.models.placing import place
+from jaxserve.models.quantization import PART, PARTS, TYPE_NAMES, part_key
 from jaxserve.models.stored import Layout, Piece, Stack, one, piece
 from jaxserve.sharding.axes import EXPERTS
 from jaxserve.sharding.rules import refuse_uneven, sharding
@@ -32,6 +34,7 @@ OUTPUT = "lm_head"
 EMBEDDING = "embed_tokens"
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _ROWS_COMPARED = 1024
+_FLOATS = tuple(map(jnp.dtype, ("float64", "float32", "float16", "bfloat16")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,22 @@ class Target:
     shape: tuple[int, ...]
     dtype: jnp.dtype
     sharding: NamedSharding
+    make: Make | None = None  # makes it of whole rows of floats, where those are stored
+
+    @property
+    def type_names(self) -> Collection[str]:
+        """The types that it can be read from."""
+        is_float = self.make is not None or self.dtype in _FLOATS
+        return FLOAT_TYPES if is_float else (TYPE_NAMES[self.dtype],)
 
     def read(self, stored: Mapping[str, StoredTensor], index: tuple[slice, ...]) -> np.ndarray:
-        """The numbers at `index`, as they are stored."""
+        """The numbers at `index`, as they are stored or made of what is stored."""
+        if self.make is None:
+            return self._read(stored, index)
+        *rows, columns = index
+        return self.make(self._read(stored, (*rows, slice(None))))[..., columns]
+
+    def _read(self, stored: Mapping[str, StoredTensor], index: tuple[slice, ...]) -> np.ndarray:
         if isinstance(self.piece, Stack):
             return self.piece.read([stored[key] for key in self.keys], index)
         return self.piece.read(stored[self.keys[0]], index)
@@ -58,11 +74,26 @@ def targets(
 
     `stored` are the checkpoint's keys. Raises ConfigError when the mesh does not divide the model.
     """
-    params = {".".join(map(str, path)): param for path, param in nnx.to_flat_state(abstract)}
+    params = {_name(path): param for path, param in nnx.to_flat_state(abstract)}
     dimensions = (zip(p.axes, p.parts, strict=True) for p in params.values())
     refuse_uneven((pair for pairs in dimensions for pair in pairs), mesh)
     rows = _rows(family)
-    return [_target(path, params, _row(path, rows, stored), mesh) for path in params]
+    return [_target(path, params, _row(_whole(path), rows, stored), mesh) for path in params]
+
+
+def key_of(path: str, family: Family, stored: Collection[str]) -> str:
+    """Where the parameter at `path` is stored, or the first expert's part of it."""
+    return _row(path, _rows(family), stored).keys(path, 1)[0]
+
+
+def _name(path: Sequence[Any]) -> str:
+    """`path` with dots; the part of a quantised weight comes after a colon: `weight:scales`."""
+    *outer, last = map(str, path)
+    return ".".join(outer) + (PART if last in PARTS else ".") + last
+
+
+def _whole(path: str) -> str:
+    return path.partition(PART)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +136,34 @@ def _row(path: str, rows: Mapping[str, list[_Row]], stored: Collection[str]) -> 
     module = pattern.rpartition(".")[0]
     candidates = [*rows.get(pattern, ()), *rows.get(module, ())]
     assert candidates, f"no row in the family's table for {path}"
-    return next((row for row in candidates if row.keys(path, 1)[0] in stored), candidates[0])
+    return next((row for row in candidates if _is_stored(row, path, stored)), candidates[0])
+
+
+def _is_stored(row: _Row, path: str, stored: Collection[str]) -> bool:
+    key = row.keys(path, 1)[0]
+    return key in stored or part_key(key, "values") in stored
 
 
 def _target(path: str, params: Mapping[str, Any], row: _Row, mesh: Mesh) -> Target:
-    own, paths = params[path], row.paths(path)
-    shape = own.get_value().shape
+    own, (whole, _, part) = params[path], path.partition(PART)
+    is_made = getattr(own, "made", None) is not None
+    paths = row.paths(whole)
+    # What is made of floats is read where they are: they have the shape of its values.
+    suffix = f"{PART}{'values' if is_made else part}" if part else ""
+    held = [params[f"{other}{suffix}"] for other in paths]
     is_stacked = own.axes[0] == EXPERTS
-    num_experts = shape[0] if is_stacked else 1
+    num_experts = own.get_value().shape[0] if is_stacked else 1
     first = 1 if is_stacked else 0
-    where = piece(
-        row.layout,
-        paths.index(path),
-        [params[other].get_value().shape[first:] for other in paths],
-        [params[other].parts[first] for other in paths],
-    )
+    shapes = [param.get_value().shape[first:] for param in held]
+    where = piece(row.layout, paths.index(whole), shapes, [param.parts[first] for param in held])
+    keys = row.keys(whole, num_experts)
     return Target(
-        keys=row.keys(path, num_experts),
-        piece=Stack(where, num_experts, not row.is_by_expert(path)) if is_stacked else where,
-        shape=shape,
+        keys=tuple(part_key(key, part) for key in keys) if part and not is_made else keys,
+        piece=Stack(where, num_experts, not row.is_by_expert(whole)) if is_stacked else where,
+        shape=own.get_value().shape,
         dtype=own.get_value().dtype,
         sharding=sharding(own.axes, own.parts, mesh),
+        make=maker(own.made, part) if is_made else None,
     )
 
 
@@ -182,7 +220,7 @@ def refuse_misfit(
         "of a type that is not read": [
             f"{key} ({tensor.type_name})"
             for key, _, tensor in both
-            if tensor.type_name not in FLOAT_TYPES
+            if tensor.type_name not in by_key[key].type_names
         ],
     }
     found = [f"{len(keys)} {what}: {shortened(keys)}" for what, keys in complaints.items() if keys]

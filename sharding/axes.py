@@ -22,6 +22,7 @@ VOCAB = "vocab"
 EXPERTS = "experts"
 PAGES = "pages"
 SLOTS = "slots"
+GROUPS = "groups"  # runs of columns of a quantised weight, split as the columns are
 
 LogicalAxes = tuple[str | None, ...]
 """What each dimension of an array is; None where nothing may ever be split."""

@@ -38,6 +38,7 @@ RULES = {
     ax.EXPERTS: Rule(ax.EXPERT, uneven="refuse"),
     ax.PAGES: Rule(None),
     ax.SLOTS: Rule(None),
+    ax.GROUPS: Rule(ax.TENSOR),
 }
 
 

@@ -33,7 +33,7 @@ def load(folder: Path, *, tensor_parallel: int = 1, dtype: str = "float32") -> L
 def convert(original: Path, folder: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text((original / "config.json").read_text())
-    write_params(folder, load(original).params_by_path(), source="owner/name")
+    write_params(folder, load(original).params_by_path(), source="owner/name", quantizations={})
     return folder
 
 
@@ -100,7 +100,7 @@ def test_missing_parameters_and_other_kinds_are_named(saved: Saved, tmp_path: Pa
     folder = tmp_path / "converted"
     folder.mkdir()
     (folder / "config.json").write_text((saved("phi3") / "config.json").read_text())
-    write_params(folder, params, source="owner/name")
+    write_params(folder, params, source="owner/name", quantizations={})
     with pytest.raises(CheckpointError) as refusal:
         load(folder)
     assert "1 missing: norm.weight" in str(refusal.value)

@@ -97,6 +97,23 @@ class ConfigReader:
             raise self.wrong(name, values, "a list of numbers above 0")
         return tuple(float(value) for value in values)
 
+    def whole(self, name: str, default: int | None = None) -> int:
+        """A whole number, of any sign."""
+        value = self._value(name, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.wrong(name, value, "a whole number")
+        return value
+
+    def integers(self, name: str, *, length: int, default: int | None = None) -> tuple[int, ...]:
+        """A whole number of at least 1 for each of `length` layers, or one for all of them."""
+        values = self._value(name, default)
+        if not isinstance(values, list):
+            return (self.integer(name, default),) * length
+        good = all(isinstance(value, int) and value >= 1 for value in values)
+        if len(values) != length or not good or any(value is True for value in values):
+            raise self.wrong(name, values, f"a list of {length} whole numbers of at least 1")
+        return tuple(values)
+
     def indices(self, name: str) -> tuple[int, ...]:
         """A list of whole numbers of at least 0; empty when there is none."""
         values = self._value(name, [])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxserve.models.config import (
     LinearScaling,
@@ -38,6 +38,7 @@ class RopeKind:
     interleaved: bool = False
     grows_queries: bool = False  # as RopeConfig.query_growth
     stretches_theta: bool = False  # by `alpha`, as Hunyuan does
+    names_mscales: bool = False  # LongRoPE's attention factors, of short and long contexts
 
 
 def read_rope(
@@ -97,9 +98,12 @@ def _read_table(
         fraction = table.number("partial_rotary_factor", fraction)
     if kind.stretches_theta and (alpha := table.optional_number("alpha")):
         theta = theta * alpha ** (head_dim / (head_dim - 2))
+    scaling = _read_scaling(table, original, max_model_len)
+    if kind.names_mscales and isinstance(scaling, LongScaling):
+        scaling = replace(scaling, attention_factor=_read_mscale(table))
     rope = RopeConfig(
         theta=theta,
-        scaling=_read_scaling(table, original, max_model_len),
+        scaling=scaling,
         fraction=fraction,
         interleaved=kind.interleaved,
         query_growth=_read_growth(table) if kind.grows_queries else None,
@@ -196,6 +200,14 @@ def _read_long(table: ConfigReader, original: int, max_model_len: int) -> LongSc
         original_max_len=original,
         attention_factor=table.number("attention_factor", computed),
     )
+
+
+def _read_mscale(table: ConfigReader) -> float:
+    """The one attention factor of released files, which name it twice."""
+    short, long = table.number("short_mscale"), table.number("long_mscale")
+    if short != long:
+        raise table.refused("long_mscale", long, f"only short_mscale = {short} is handled")
+    return short
 
 
 def _read_growth(table: ConfigReader) -> QueryGrowth | None:

@@ -25,6 +25,7 @@ class Layout:
     by_group: bool = False
     transposed: bool = False
     is_tensor: bool = False
+    is_row: bool = False
 
 
 Modules = Mapping[str, str | Layout]
@@ -61,6 +62,11 @@ def tensor(layout: Layout | str) -> Layout:
     return replace(one(layout) if isinstance(layout, str) else layout, is_tensor=True)
 
 
+def row(path: str) -> Layout:
+    """A tensor as `tensor` has it: a vector stored as a matrix of one row."""
+    return Layout((path,), is_tensor=True, is_row=True)
+
+
 class Readable(Protocol):
     """What numbers are read from: a stored tensor or a part of one."""
 
@@ -77,9 +83,12 @@ class Piece:
     first: int
     num_rows: int
     transposed: bool
+    is_row: bool = False
 
     def read(self, tensor: Readable, index: tuple[slice, ...]) -> np.ndarray:
         """The parameter's numbers at `index`; nothing else is read."""
+        if self.is_row:
+            return tensor.read((slice(0, 1), *index))[0]
         wanted, *rest = index
         start, stop, _ = wanted.indices(self.num_groups * self.num_rows)
         runs = [self._read_rows(tensor, run, rest) for run in self._runs(start, stop)]
@@ -111,12 +120,15 @@ def piece(layout: Layout, which: int, shapes: Sequence[Shape], groups: Sequence[
     rows = [shape[0] // num_groups for shape in shapes]
     is_transposed = layout.transposed and len(shapes[which]) > 1
     whole = (num_groups * sum(rows), *shapes[which][1:])
+    if layout.is_row:
+        whole = (1, *whole)
     return Piece(
         stored_shape=whole[::-1] if is_transposed else whole,
         num_groups=num_groups,
         first=sum(rows[:which]),
         num_rows=rows[which],
         transposed=is_transposed,
+        is_row=layout.is_row,
     )
 
 

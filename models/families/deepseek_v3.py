@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from jaxserve.models.config import DecoderConfig, LayerConfig, NormConfig, RoutingConfig
 from jaxserve.models.families.common import OLDER_CODE
+from jaxserve.models.families.common_moe import read_groups, read_routing
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.latent import (
     IGNORED,
     MODULES,
-    read_groups,
     read_latent,
     read_latent_rope,
     read_latent_sizes,
-    read_routing,
     read_sparse_layers,
 )
 from jaxserve.models.reader import ConfigReader

@@ -7,10 +7,8 @@ DeepSeek-V2's names.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from jaxserve.models.config import (
-    ExpertGroups,
     LatentConfig,
     LayerConfig,
     MoEConfig,
@@ -19,7 +17,7 @@ from jaxserve.models.config import (
 )
 from jaxserve.models.families import common_moe
 from jaxserve.models.families.common import ENDS, GATED_MLP, PRE_NORMS, Sizes, read_sizes
-from jaxserve.models.families.common_moe import EXPERTS, read_num_chosen, with_experts
+from jaxserve.models.families.common_moe import EXPERTS, SHARED_EXPERTS, with_experts
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import RopeKind, read_rope, read_whole_head_factor
 from jaxserve.models.stored import Modules, fused_by_group
@@ -40,11 +38,6 @@ LATENT_ATTENTION: Modules = {
     "model.layers.*.self_attn.kv_b_proj": fused_by_group(
         "layers.*.self_attn.key_up", "layers.*.self_attn.value_up"
     ),
-}
-
-SHARED_EXPERTS: Modules = {
-    f"model.layers.*.mlp.shared_experts.{name}": f"layers.*.mlp.shared_expert.{name}"
-    for name in ("gate_proj", "up_proj", "down_proj")
 }
 
 MODULES: Modules = {
@@ -112,27 +105,3 @@ def read_sparse_layers(
     num_layers = raw.integer("num_hidden_layers")
     sparse = range(raw.index("first_k_dense_replace"), num_layers)
     return with_experts((layer,) * num_layers, moe, sparse=sparse)
-
-
-def read_routing(raw: ConfigReader, **kind: Any) -> RoutingConfig:
-    """To which experts a token goes, beyond what `kind` says."""
-    num_experts = raw.integer("n_routed_experts")
-    return RoutingConfig(
-        num_experts=num_experts,
-        num_chosen=read_num_chosen(raw, "num_experts_per_tok", num_experts=num_experts),
-        multiplier=raw.number("routed_scaling_factor"),
-        **kind,
-    )
-
-
-def read_groups(raw: ConfigReader, *, num_judged_by: int) -> ExpertGroups | None:
-    """Out of which groups experts are chosen; None where all groups are, or the one there is."""
-    num_experts, num_groups = raw.integer("n_routed_experts"), raw.integer("n_group", 1)
-    num_chosen = raw.integer("topk_group", 1)
-    if num_experts % num_groups:
-        raise raw.wrong("n_group", num_groups, f"a divisor of the {num_experts} experts")
-    if num_chosen > num_groups:
-        raise raw.wrong("topk_group", num_chosen, f"at most n_group, {num_groups}")
-    if num_chosen == num_groups:
-        return None
-    return ExpertGroups(num_groups=num_groups, num_chosen=num_chosen, num_judged_by=num_judged_by)

@@ -21,6 +21,7 @@ from jaxserve.models.families.common_moe import (
     IGNORED,
     read_either,
     read_num_chosen,
+    read_sparse_layers,
     with_experts,
 )
 from jaxserve.models.families.family import Family
@@ -67,13 +68,6 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
         qkv_bias=attention_bias,
         o_bias=attention_bias,
     )
-
-
-def read_sparse_layers(raw: ConfigReader) -> set[int]:
-    """The numbers of the layers with experts: one in `decoder_sparse_step`, but some left out."""
-    every = raw.integer("decoder_sparse_step", 1)
-    chosen = range(every - 1, raw.integer("num_hidden_layers"), every)
-    return set(chosen) - set(raw.indices("mlp_only_layers"))
 
 
 FAMILY = Family(

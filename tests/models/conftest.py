@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models.variants import VARIANTS, classes_of
+from tests.models.variant import classes_of
+from tests.models.variants import VARIANTS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tests.models.variants import LLAMA, YARN, Variant
+from tests.models.variant import LLAMA, YARN, Variant
 
 BERT = {
     "vocab_size": 61,

@@ -16,7 +16,7 @@ from jaxserve.models.pooled_loading import is_pooled, load_pooled_model
 from jaxserve.sharding.mesh import make_mesh
 from tests.models.pooled_variants import BERT
 from tests.models.tolerance import assert_agrees
-from tests.models.variants import Variant
+from tests.models.variant import Variant
 
 LENS, LENGTH = (9, 4), 12
 TOKENS = np.random.default_rng(3).integers(0, 60, (2, LENGTH))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxserve.models.checkpoint import StoredTensor
-from jaxserve.models.stored import Layout, Stack, fused, fused_by_group, one, piece, transposed
+from jaxserve.models.stored import Layout, Stack, fused, fused_by_group, one, piece, row, transposed
 
 DRAW = np.random.default_rng(0)
 Q, K, V = (DRAW.normal(size=(rows, 5)) for rows in (8, 4, 4))  # 4 and 2 heads of 2
@@ -54,6 +54,13 @@ def test_biases_are_never_transposed() -> None:
     where = piece(transposed("q", "k"), 1, [(8,), (4,)], [4, 2])
     bias = np.arange(12.0)
     np.testing.assert_array_equal(where.read(stored(bias), (slice(1, 3),)), [9.0, 10.0])
+
+
+def test_a_vector_may_be_stored_as_a_row() -> None:
+    where = piece(row("q"), 0, [(8,)], [8])
+    vector = np.arange(8.0)
+    assert where.stored_shape == (1, 8)
+    np.testing.assert_array_equal(where.read(stored(vector[None]), (slice(2, 5),)), vector[2:5])
 
 
 def test_nothing_but_the_slice_is_read() -> None:

@@ -15,14 +15,20 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.registry import FAMILIES, read_model_config
 from jaxserve.models.stored import Layout
-from tests.models.variants import VARIANTS, classes_of
+from tests.models.variant import classes_of
+from tests.models.variants import VARIANTS
 
 # What a config object holds, and save_pretrained leaves out.
 NOT_SAVED = json.loads(transformers.PreTrainedConfig().to_json_string(use_diff=False)).keys() - {
     "tie_word_embeddings"
 }
-# What transformers has no default for that makes a model.
-NO_DEFAULT: dict[str, dict[str, Any]] = {"DeepseekV2ForCausalLM": {"num_experts_per_tok": 6}}
+
+# Without these there is no model: transformers has no default for them, or none that fits.
+NEEDED: dict[str, dict[str, Any]] = {
+    "DeepseekV2ForCausalLM": {"num_experts_per_tok": 6},
+    "Dots1ForCausalLM": {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "Glm4MoeForCausalLM": {"head_dim": 128},
+}
 
 
 def test_an_unknown_architecture_is_refused_with_what_is_supported() -> None:
@@ -73,6 +79,6 @@ def test_absent_attributes_are_those_of_transformers(architecture: str) -> None:
     config_class, _ = classes_of(architecture)
     spelled_out = json.loads(config_class().to_json_string(use_diff=False))
     kept = {key: value for key, value in spelled_out.items() if key not in NOT_SAVED}
-    named = {"architectures": [architecture], **NO_DEFAULT.get(architecture, {})}
+    named = {"architectures": [architecture], **NEEDED.get(architecture, {})}
     absent = read_model_config(named, "config.json")[1]
     assert read_model_config({**kept, **named}, "config.json")[1] == absent

@@ -67,6 +67,7 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
         TextGenerator(built.loop, built.tokenizer),
         model=_model_info(config.source, built),
         config=config.server,
+        tgi=config.tgi,
         engine_health=built.loop.health,
         engine_metrics=built.loop.metrics,
         generation_config=_generation_config(config.source, built.folder),

@@ -117,8 +117,28 @@ class ServerConfig:
     """Answer 400 to a field that has no effect here, which else is named in x-jaxserve-ignored."""
     metrics_family: tuple[MetricsFamily, ...] = ()
     """In whose vocabulary /metrics speaks: tgi, vllm, jaxserve; none means all three."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged; info has a line for every finished request."""
+    log_format: Literal["text", "json"] = "text"
+    """How log lines look; json is an object a line."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TgiConfig:
+    """Limits of TGI's own routes, with TGI's defaults."""
+
+    max_best_of: Count = 2
+    """Largest best_of of /generate."""
+    max_stop_sequences: Count = 4
+    """Most stop strings of /generate."""
+    max_top_n_tokens: Annotated[int, Interval(ge=0, le=20)] = 5
+    """Largest top_n_tokens of /generate."""
+    max_client_batch_size: Annotated[int, Interval(ge=1, le=1024)] = 1024
+    """Most prompts in one request to /v1/completions, and instances in one to /vertex."""
+    stream_errors_as_events: bool = False
+    """/generate_stream answers 200 whatever happens, as TGI does, and tells errors as an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +149,7 @@ class ServeConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
+    tgi: TgiConfig = field(default_factory=TgiConfig)
 
 
 def load_config(path: Path | None, environ: dict[str, str] | None = None) -> ServeConfig:
@@ -162,11 +183,14 @@ def check_config(values: ServeConfig | dict[str, Any]) -> ServeConfig:
 
 
 def _known_keys() -> dict[str, list[str]]:
-    classes = {"source": ModelSource, "mesh": MeshConfig, "engine": EngineConfig}
-    return {
-        name: [f.name for f in fields(cls)]
-        for name, cls in {**classes, "server": ServerConfig}.items()
+    classes: dict[str, Any] = {
+        "source": ModelSource,
+        "mesh": MeshConfig,
+        "engine": EngineConfig,
+        "server": ServerConfig,
+        "tgi": TgiConfig,
     }
+    return {name: [f.name for f in fields(cls)] for name, cls in classes.items()}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

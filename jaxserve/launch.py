@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from jaxserve.build import build_app, build_engine
 from jaxserve.config import ServeConfig, ServerConfig
 from jaxserve.errors import ConfigError
+from jaxserve.logs import log_to_stderr
 from jaxserve.version import __version__
 
 _ENGINE_STOP_S = 1.0  # the app has ended every request by then
@@ -26,6 +27,7 @@ def serve(config: ServeConfig) -> None:
     The address is taken before anything slow happens, so that one in use is said at once.
     """
     started = time.perf_counter()
+    log_to_stderr(level=config.server.log_level, form=config.server.log_format)
     listening = _listen(config.server)
     _warn_if_open(config.server)
     built = build_engine(config)
@@ -52,6 +54,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 log_level="warning",
+                log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=max(1, round(config.shutdown_timeout)),
                 lifespan="on",

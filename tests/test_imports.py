@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 # Who may import whom: a module may import from its own layer and from those below it.
 LAYERS = (
-    ("jaxserve.cli",),
+    ("jaxserve.cli", "jaxserve.tgi_launcher"),
     ("jaxserve.launch", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build",),
     ("jaxserve.server",),
@@ -41,11 +41,12 @@ LAYERS = (
     ("jaxserve.models",),
     ("jaxserve.sharding",),
     ("jaxserve.engine.constraint", "jaxserve.engine.histogram", "jaxserve.engine.request"),
-    ("jaxserve.config",),
+    ("jaxserve.config", "jaxserve.logs"),
     ("jaxserve.errors", "jaxserve.shipped", "jaxserve.version"),
 )
 WITHOUT_JAX = (
     "jaxserve.cli",
+    "jaxserve.tgi_launcher",
     "jaxserve.server",
     "jaxserve.generate",
     "jaxserve.text",

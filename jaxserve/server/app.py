@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from jaxserve.config import ServerConfig
+from jaxserve.config import ServerConfig, TgiConfig
 from jaxserve.engine.metrics import EngineHealth, EngineMetrics
 from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
@@ -36,6 +36,8 @@ from jaxserve.server.state import ServerState
 from jaxserve.text.calls.reader import AnswerFormats
 from jaxserve.text.formats.table import Formats
 
+DEFAULT_TGI = TgiConfig()
+
 
 def create_app(
     generator: TextGenerator,
@@ -46,6 +48,7 @@ def create_app(
     engine_metrics: Callable[[], EngineMetrics],
     generation_config: Mapping[str, Any],
     formats: Formats,
+    tgi: TgiConfig = DEFAULT_TGI,
 ) -> Starlette:
     """The ASGI app; its start-up starts the generator on the event loop that serves.
 
@@ -72,6 +75,7 @@ def create_app(
         model=model,
         defaults=sampling_defaults(generation_config),
         strict=config.strict,
+        tgi=tgi,
         engine_health=engine_health,
         measures=measures,
         metrics_page=MetricsPage(

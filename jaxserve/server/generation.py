@@ -57,6 +57,7 @@ class Generation:
         self._only_scores = only_scores
         self._sums = [0.0] * len(streams)  # of the log-probabilities, where they were asked for
         self._counts = [0] * len(streams)
+        self._num_ended = 0
         self.num_samples = requests[0].n
         self.prompt_logprobs: list[tuple[TextLogprob, ...]] = [()] * len(requests)
         self._cached = [0] * len(requests)
@@ -66,6 +67,11 @@ class Generation:
     def seeds(self) -> list[int | None]:
         """What each sequence draws with."""
         return [stream.seed for stream in self._streams]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether every sequence came to an end of its own."""
+        return self._num_ended == len(self._streams)
 
     def cancel(self) -> None:
         """End every sequence that has not ended; may be called at any time, any number of times."""
@@ -81,6 +87,7 @@ class Generation:
                         raise EngineFailed("the request was aborted")
                     told = _without_output(delta) if self._only_scores else delta
                     self._count(index, told)
+                    self._num_ended += told.finish_reason is not None
                     yield index, told
         except EngineFailed as error:
             raise BrokenOff(str(error)) from error

@@ -23,6 +23,7 @@ from jaxserve.server.answers import Answer, Frame, RunningAnswer
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.disconnect import unless_gone
 from jaxserve.server.errors import BrokenOff, Draining, logged_error_body
+from jaxserve.server.generation import Generation
 from jaxserve.server.ignored import HEADER, ignored_header
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.sampling import sampling_params
@@ -105,14 +106,15 @@ async def respond(
         )
     answer = await unless_gone(request.receive, starting)
     state.in_flight.add(answer.generation)
+    began_s = request.scope.pop(BEGAN_S)
     state.measures.accept(
-        num_samples=answer.generation.num_samples,
-        validation_s=time.monotonic() - request.scope.pop(BEGAN_S),
+        num_samples=answer.generation.num_samples, validation_s=time.monotonic() - began_s
     )
 
     def close() -> None:
         answer.generation.cancel()
         state.in_flight.discard(answer.generation)
+        _log(request, answer.generation, began_s)
 
     if stream:
         return EventStream(
@@ -133,6 +135,22 @@ async def respond(
         raise _told(BrokenOff("the server stopped"), state) from None
     finally:
         close()
+
+
+def _log(request: Request, generation: Generation, began_s: float) -> None:
+    """A line for a request that has ended, with what it took."""
+    usage = generation.usage
+    facts = {
+        "request_id": request_id_of(request.scope),
+        "path": request.url.path,
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "duration_ms": round((time.monotonic() - began_s) * 1e3, 1),
+        "ended": generation.has_ended,
+    }
+    line = " ".join(f"{name}={value}" for name, value in facts.items())
+    logger.info("request %s", line, extra={"facts": facts})
 
 
 def _told(error: Exception, state: ServerState) -> Exception:

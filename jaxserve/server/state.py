@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from jaxserve.config import TgiConfig
 from jaxserve.engine.metrics import EngineHealth
 from jaxserve.generate import TextGenerator
 from jaxserve.server.bodies import read_object
@@ -42,6 +43,7 @@ class ServerState:
     measures: ServerMeasures
     metrics_page: MetricsPage
     formats: AnswerFormats
+    tgi: TgiConfig = field(default_factory=TgiConfig)
     strict: bool = False  # a field that has no effect is refused
     draining: bool = False
     in_flight: set[Generation] = field(default_factory=set)

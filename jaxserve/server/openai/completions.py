@@ -13,6 +13,7 @@ from jaxserve.server.answers import Answer, Choice, Frame, Piece, collected_ids,
 from jaxserve.server.generation import start_generation
 from jaxserve.server.logprobs import TextOffsets, completion_logprobs, prompt_logprobs
 from jaxserve.server.openai.echo import Echo, echo_ids, echo_text
+from jaxserve.server.parsing import wrong
 from jaxserve.server.schema import CompletionBody, Prompt, parse_completion
 from jaxserve.server.serving import Dialect, serve, text_request, truncation
 from jaxserve.server.state import ServerState
@@ -27,6 +28,9 @@ async def completions(request: Request) -> Response:
 
 
 async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answer:
+    most = state.tgi.max_client_batch_size
+    if len(body.prompt) > most:
+        raise wrong("prompt", f"has {len(body.prompt)} prompts; this server takes at most {most}")
     choices: list[Choice] = []
     requests = []
     for prompt in body.prompt:

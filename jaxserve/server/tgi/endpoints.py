@@ -8,23 +8,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jaxserve.engine.request import EngineLimits
-from jaxserve.errors import ContextLengthExceeded, InvalidRequest
+from jaxserve.errors import ContextLengthExceeded, InvalidRequest, JaxserveError
 from jaxserve.generate import TextRequest, Truncation
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.error_styles import OPENAI, tell_errors_as
+from jaxserve.server.errors import logged_error_body
 from jaxserve.server.generation import start_generation
 from jaxserve.server.ignored import naming_header
 from jaxserve.server.openai.chat import CHAT
 from jaxserve.server.openai.completions import COMPLETIONS
 from jaxserve.server.request_id import request_id_of
-from jaxserve.server.schema import MAX_PROMPTS
 from jaxserve.server.serving import respond, serve_body, text_request
 from jaxserve.server.sse import TGI_EVENTS
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.tgi.answer import TgiAnswer, sequences_of
 from jaxserve.server.tgi.schema import (
-    MAX_BEST_OF,
-    MAX_STOPS,
     GenerateBody,
     ignored_parameters,
     parse_generate,
@@ -40,8 +38,15 @@ async def generate(request: Request) -> Response:
 
 
 async def generate_stream(request: Request) -> Response:
-    raw = await state_of(request).take_in(request)
-    return await _answer(request, raw, stream=True)
+    state = state_of(request)
+    try:
+        return await _answer(request, await state.take_in(request), stream=True)
+    except JaxserveError as error:
+        if not state.tgi.stream_errors_as_events:
+            raise
+        state.measures.refuse(error)
+        event = TGI_EVENTS.framed(logged_error_body(error, request.scope))
+        return Response(event, media_type=TGI_EVENTS.media_type)
 
 
 async def generate_either(request: Request) -> Response:
@@ -70,7 +75,7 @@ async def invocations(request: Request) -> Response:
 
 async def info(request: Request) -> Response:
     state = state_of(request)
-    model, limits = state.model, state.generator.limits
+    model, limits, tgi = state.model, state.generator.limits, state.tgi
     return JSONBody(
         {
             "model_id": model.root,
@@ -79,12 +84,12 @@ async def info(request: Request) -> Response:
             "model_device_type": model.details.device,
             "model_pipeline_tag": "text-generation",
             "max_concurrent_requests": limits.max_concurrent_requests or limits.max_queued_requests,
-            "max_best_of": MAX_BEST_OF,
-            "max_stop_sequences": MAX_STOPS,
+            "max_best_of": tgi.max_best_of,
+            "max_stop_sequences": tgi.max_stop_sequences,
             "max_input_tokens": _max_input_tokens(limits),
             "max_total_tokens": limits.max_model_len,
             "validation_workers": NUM_THREADS,
-            "max_client_batch_size": MAX_PROMPTS,
+            "max_client_batch_size": tgi.max_client_batch_size,
             "router": "jaxserve",
             "version": __version__,
             "sha": None,
@@ -103,7 +108,7 @@ async def _answer(
 ) -> Response:
     watch = Stopwatch()
     state = state_of(request)
-    body = parse_generate(raw, stream=stream)
+    body = parse_generate(raw, state.tgi, stream=stream)
     wants_text = body.parameters.return_full_text
     starting = _start(
         state,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from jaxserve.config import TgiConfig
 from jaxserve.server.fields import (
     Bool,
     Float,
@@ -28,9 +29,6 @@ from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import Refusal, refuse_unsupported
 from jaxserve.server.schema import GenerationBody, stop_strings
 
-MAX_BEST_OF = 2
-MAX_STOPS = 4
-MAX_TOP_N_TOKENS = 5
 MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end not a number
 
 REFUSED = (
@@ -45,16 +43,10 @@ def _positive(value: float) -> float:
     return value
 
 
-def _few(stops: tuple[str, ...]) -> tuple[str, ...]:
-    if len(stops) > MAX_STOPS:
-        raise wrong_value(f"must hold at most {MAX_STOPS} strings")
-    return stops
-
-
 class Parameters(WireModel):
     """The `parameters` of a request; None where leaving it out means something of its own."""
 
-    best_of: Annotated[PositiveInt, Field(le=MAX_BEST_OF)] = 1
+    best_of: PositiveInt = 1
     temperature: Annotated[Float, AfterValidator(_positive)] = 1.0
     repetition_penalty: RepetitionPenalty = 1.0
     frequency_penalty: Penalty = 0.0
@@ -64,12 +56,12 @@ class Parameters(WireModel):
     do_sample: Bool = False
     max_new_tokens: PositiveInt | None = None
     return_full_text: Bool | None = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings), AfterValidator(_few)] = ()
+    stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
     truncate: PositiveInt | None = None
     details: Bool = False
     decoder_input_details: Bool = False
     seed: Annotated[Int, Field(ge=0, le=2**64 - 1)] | None = None
-    top_n_tokens: Annotated[Int, Field(ge=0, le=MAX_TOP_N_TOKENS)] = 0
+    top_n_tokens: Annotated[Int, Field(ge=0)] = 0
 
     watermark: Bool = False  # checked, named in x-jaxserve-ignored, and not applied
 
@@ -124,18 +116,31 @@ class TokenizeBody(WireModel):
     parameters: Parameters = Parameters()
 
 
-def parse_generate(raw: Mapping[str, Any], *, stream: bool) -> GenerateBody:
+def parse_generate(raw: Mapping[str, Any], limits: TgiConfig, *, stream: bool) -> GenerateBody:
     """The typed request; raises InvalidRequest with the path of the first field at fault.
 
     `stream` says whether the answer will be streamed, which the path may decide.
     """
     _refuse(raw)
     body = parse_body(raw, GenerateBody)
+    _check_limits(body.parameters, limits)
     if stream and body.parameters.decoder_input_details:
         raise unsupported("parameters.decoder_input_details", "can not be streamed")
     if stream and body.parameters.best_of > 1:
         raise unsupported("parameters.best_of", "above 1 can not be streamed")
     return body
+
+
+def _check_limits(parameters: Parameters, limits: TgiConfig) -> None:
+    asked = {
+        "best_of": (parameters.best_of, limits.max_best_of),
+        "stop": (len(parameters.stop), limits.max_stop_sequences),
+        "top_n_tokens": (parameters.top_n_tokens, limits.max_top_n_tokens),
+    }
+    for name, (number, most) in asked.items():
+        if number > most:
+            what = f"has {number} strings" if name == "stop" else f"is {number}"
+            raise wrong(f"parameters.{name}", f"{what}; this server takes at most {most}")
 
 
 def parse_tokenize(raw: Mapping[str, Any]) -> TokenizeBody:

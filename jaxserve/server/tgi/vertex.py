@@ -93,7 +93,7 @@ async def _text_request(
         state.model.resolve(chat.model)
         request, opening = await chat_request(state, chat, id=id), ""
     else:
-        body = parse_generate(_with_defaults(instance, defaults), stream=False)
+        body = parse_generate(_with_defaults(instance, defaults), state.tgi, stream=False)
         wants_text = body.parameters.return_full_text
         request, opening = (
             await generate_request(state, body, id=id),

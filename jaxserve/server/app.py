@@ -30,7 +30,8 @@ from jaxserve.server.metrics.http import MeasureHTTP
 from jaxserve.server.metrics.measures import ServerMeasures
 from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
-from jaxserve.server.routes import Row, rows_for
+from jaxserve.server.routes import rows_for
+from jaxserve.server.row import Row
 from jaxserve.server.sampling import sampling_defaults
 from jaxserve.server.state import ServerState
 from jaxserve.text.calls.reader import AnswerFormats
@@ -77,6 +78,7 @@ def create_app(
         strict=config.strict,
         tgi=tgi,
         engine_health=engine_health,
+        rows=rows,
         measures=measures,
         metrics_page=MetricsPage(
             config.metrics_family,

@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 
 def _integral(value: object) -> object:
@@ -52,8 +59,28 @@ class WireModel(BaseModel):
             raise wrong_type("an object")
         return {key: item for key, item in value.items() if item is not None}
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """As it is validated: every field that may be left out may be null."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        required = schema.get("required", [])
+        for name, part in schema.get("properties", {}).items():
+            if name not in required and {"type": "null"} not in part.get("anyOf", []):
+                schema["properties"][name] = _or_null(part)
+        return schema
+
     def check(self) -> None:
         """Raise InvalidRequest for fields that do not go together."""
+
+
+def _or_null(part: dict[str, Any]) -> dict[str, Any]:
+    about = ("default", "description", "title")
+    kept = {key: value for key, value in part.items() if key in about}
+    rest = {key: value for key, value in part.items() if key not in about}
+    options = rest["anyOf"] if set(rest) == {"anyOf"} else [rest]
+    return {"anyOf": [*options, {"type": "null"}], **kept} if rest else part
 
 
 def is_token_ids(value: object) -> bool:

@@ -12,6 +12,7 @@ from jaxserve.version import __version__
 
 
 async def root(request: Request) -> Response:
+    """Say in a line whether the server can serve."""
     problem = state_of(request).problem()
     if problem is None:
         return PlainTextResponse("jaxserve is running\n")
@@ -19,6 +20,7 @@ async def root(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
+    """Say whether the server can serve; 503 when it can not."""
     problem = state_of(request).problem()
     if problem is None:
         return JSONBody({"status": "ok"})
@@ -26,12 +28,14 @@ async def health(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
+    """Everything measured, for Prometheus."""
     state = state_of(request)
     text = state.metrics_page.text(draining=state.draining)
     return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
 
 async def version(request: Request) -> Response:
+    """The server's version."""
     return JSONBody({"version": __version__})
 
 
@@ -41,9 +45,11 @@ async def load(request: Request) -> Response:
 
 
 async def list_models(request: Request) -> Response:
+    """The models that are served."""
     return JSONBody(state_of(request).model.cards())
 
 
 async def show_model(request: Request) -> Response:
+    """One of the models that are served."""
     model = state_of(request).model
     return JSONBody(model.card(model.resolve(request.path_params["name"])))

@@ -2,58 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jaxserve.config import ServerConfig
-from jaxserve.server import probes, tokenize
-from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI, ErrorStyle
+from jaxserve.server import docs, probes, tokenize
+from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI
 from jaxserve.server.ollama import endpoints as ollama
 from jaxserve.server.ollama import models as ollama_models
+from jaxserve.server.ollama.schema import OllamaChatBody, OllamaGenerateBody
 from jaxserve.server.openai.chat import chat_completions
 from jaxserve.server.openai.completions import completions
-from jaxserve.server.serving import Endpoint, measured
+from jaxserve.server.row import GET, POST, Row
+from jaxserve.server.schema import ChatBody, CompletionBody
+from jaxserve.server.serving import measured
 from jaxserve.server.tgi import endpoints as tgi
 from jaxserve.server.tgi import vertex
+from jaxserve.server.tgi.schema import GenerateBody, TokenizeBody
 
-GET = ("GET",)  # answers HEAD too
-POST = ("POST",)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A path with some methods. `open`: no API key is asked for."""
-
-    path: str
-    endpoint: Endpoint
-    methods: tuple[str, ...]
-    style: ErrorStyle
-    open: bool = False
-
+GENERATE = (GenerateBody,)
+ANY = (GenerateBody, ChatBody, CompletionBody)
+PREDICT = (vertex.PredictBody,)
+TOKENIZE = (TokenizeBody, tokenize.TextBody, tokenize.ConversationBody, tokenize.ContentBody)
 
 ROWS = (
-    Row("/", probes.root, GET, TGI, open=True),
+    Row("/", probes.root, GET, TGI, open=True, answers="text/plain"),
     Row("/health", probes.health, GET, OPENAI, open=True),
-    Row("/", measured(tgi.generate_either), POST, TGI),
-    Row("/generate", measured(tgi.generate), POST, TGI),
-    Row("/generate_stream", measured(tgi.generate_stream), POST, TGI),
-    Row("/invocations", measured(tgi.invocations), POST, TGI),
-    Row("/tokenize", tokenize.tokenize, POST, TGI),
-    Row("/chat_tokenize", tokenize.chat_tokenize, POST, TGI),
-    Row("/detokenize", tokenize.detokenize, POST, OPENAI),
-    Row("/vertex", measured(vertex.predict), POST, TGI),
+    Row("/", measured(tgi.generate_either), POST, TGI, GENERATE),
+    Row("/generate", measured(tgi.generate), POST, TGI, GENERATE),
+    Row("/generate_stream", measured(tgi.generate_stream), POST, TGI, GENERATE),
+    Row("/invocations", measured(tgi.invocations), POST, TGI, ANY),
+    Row("/tokenize", tokenize.tokenize, POST, TGI, TOKENIZE),
+    Row("/chat_tokenize", tokenize.chat_tokenize, POST, TGI, (ChatBody,)),
+    Row("/detokenize", tokenize.detokenize, POST, OPENAI, (tokenize.DetokenizeBody,)),
+    Row("/vertex", measured(vertex.predict), POST, TGI, PREDICT),
     Row("/info", tgi.info, GET, TGI, open=True),
     Row("/ping", probes.health, GET + POST, TGI, open=True),
-    Row("/metrics", probes.metrics, GET, OPENAI, open=True),
+    Row("/metrics", probes.metrics, GET, OPENAI, open=True, answers="text/plain"),
+    Row("/docs", docs.docs, GET, OPENAI, open=True, answers="text/html"),
+    Row("/openapi.json", docs.openapi, GET, OPENAI, open=True),
+    Row("/api-doc/openapi.json", docs.openapi, GET, OPENAI, open=True),
     Row("/v1/models", probes.list_models, GET, OPENAI),
     Row("/v1/models/{name:path}", probes.show_model, GET, OPENAI),
-    Row("/v1/chat/completions", measured(chat_completions), POST, OPENAI),
-    Row("/v1/completions", measured(completions), POST, OPENAI),
+    Row("/v1/chat/completions", measured(chat_completions), POST, OPENAI, (ChatBody,)),
+    Row("/v1/completions", measured(completions), POST, OPENAI, (CompletionBody,)),
     Row("/api/version", probes.version, GET, OLLAMA, open=True),
     Row("/api/tags", ollama_models.tags, GET, OLLAMA),
     Row("/api/ps", ollama_models.running, GET, OLLAMA),
-    Row("/api/show", ollama_models.show, POST, OLLAMA),
-    Row("/api/generate", measured(ollama.generate), POST, OLLAMA),
-    Row("/api/chat", measured(ollama.chat), POST, OLLAMA),
+    Row("/api/show", ollama_models.show, POST, OLLAMA, (ollama_models.ShowBody,)),
+    Row("/api/generate", measured(ollama.generate), POST, OLLAMA, (OllamaGenerateBody,)),
+    Row("/api/chat", measured(ollama.chat), POST, OLLAMA, (OllamaChatBody,)),
     Row("/api/embed", ollama_models.no_embeddings, POST, OLLAMA),
     Row("/api/embeddings", ollama_models.no_embeddings, POST, OLLAMA),
     Row("/api/pull", ollama_models.no_store, POST, OLLAMA),
@@ -72,5 +67,5 @@ def rows_for(config: ServerConfig) -> tuple[Row, ...]:
     if config.health_route:
         chosen.append(Row(config.health_route, probes.health, GET, TGI, open=True))
     if config.predict_route:
-        chosen.append(Row(config.predict_route, measured(vertex.predict), POST, TGI))
+        chosen.append(Row(config.predict_route, measured(vertex.predict), POST, TGI, PREDICT))
     return (*chosen, *ROWS)

@@ -40,6 +40,7 @@ MAX_SAMPLES = 128
 MAX_BEST_OF = 20
 
 Prompt = str | list[int]
+PromptInput = str | list[str] | list[int] | list[list[int]]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Alternatives = Annotated[Int, Field(ge=0, le=MAX_ALTERNATIVES)]
 
@@ -58,6 +59,11 @@ def stop_strings(value: Any) -> tuple[str, ...]:
     if len(stops) > MAX_STOPS:
         raise wrong_value(f"must hold at most {MAX_STOPS} strings")
     return tuple(stops)
+
+
+Stops = Annotated[
+    tuple[str, ...], BeforeValidator(stop_strings, json_schema_input_type=str | list[str])
+]
 
 
 def _prompts(value: Any) -> list[Prompt]:
@@ -84,6 +90,11 @@ def _tool_choice(value: Any) -> Any:
     return value
 
 
+ToolChoice = Annotated[
+    Any, BeforeValidator(_tool_choice, json_schema_input_type=str | dict[str, Any])
+]
+
+
 class GenerationBody(WireModel):
     """What both routes share; None where the default comes from elsewhere."""
 
@@ -107,7 +118,7 @@ class GenerationBody(WireModel):
     allowed_token_ids: Annotated[list[Int], Field(min_length=1)] | None = None
     seed: Seed | None = None
 
-    stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
+    stop: Stops = ()
     stop_token_ids: Annotated[list[Int], FailFast()] = Field(default_factory=list)
     include_stop_str_in_output: Bool = False
     ignore_eos: Bool = False
@@ -160,7 +171,7 @@ class ChatBody(GenerationBody):
     top_logprobs: Alternatives = 0
 
     tools: Annotated[list[Tool], FailFast(), AfterValidator(distinct)] = Field(default_factory=list)
-    tool_choice: Annotated[Any, BeforeValidator(_tool_choice)] = "auto"
+    tool_choice: ToolChoice = "auto"
     parallel_tool_calls: Bool = True
 
     add_generation_prompt: Bool | None = None
@@ -189,7 +200,7 @@ class ChatBody(GenerationBody):
 class CompletionBody(GenerationBody):
     """The body of POST /v1/completions; `prompt` is a list in every case."""
 
-    prompt: Annotated[list[Prompt], BeforeValidator(_prompts)]
+    prompt: Annotated[list[Prompt], BeforeValidator(_prompts, json_schema_input_type=PromptInput)]
     logprobs: Alternatives | None = None
     echo: Bool = False
 

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +26,7 @@ from jaxserve.server.errors import BrokenOff, Draining, logged_error_body
 from jaxserve.server.generation import Generation
 from jaxserve.server.ignored import HEADER, ignored_header
 from jaxserve.server.request_id import request_id_of
+from jaxserve.server.row import Endpoint
 from jaxserve.server.sampling import sampling_params
 from jaxserve.server.schema import GenerationBody
 from jaxserve.server.sse import OPENAI_EVENTS, EventStream, Framing
@@ -34,7 +35,6 @@ from jaxserve.server.state import BEGAN_S, ServerState, state_of
 logger = logging.getLogger(__name__)
 
 Body = TypeVar("Body", bound=GenerationBody)
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from jaxserve.server.generation import Generation
 from jaxserve.server.metrics.measures import ServerMeasures
 from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
+from jaxserve.server.row import Row
 from jaxserve.server.sampling import SamplingDefaults
 from jaxserve.text.calls.reader import AnswerFormats
 
@@ -42,6 +43,7 @@ class ServerState:
     engine_health: Callable[[], EngineHealth]
     measures: ServerMeasures
     metrics_page: MetricsPage
+    rows: tuple[Row, ...]
     formats: AnswerFormats
     tgi: TgiConfig = field(default_factory=TgiConfig)
     strict: bool = False  # a field that has no effect is refused

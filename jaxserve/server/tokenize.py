@@ -78,6 +78,7 @@ class DetokenizeBody(WireModel):
 
 
 async def tokenize(request: Request) -> Response:
+    """The tokens of a text or a conversation."""
     raw = await read_object(request)
     state = state_of(request)
     given = {name for name, value in raw.items() if value is not None}
@@ -109,6 +110,7 @@ async def chat_tokenize(request: Request) -> Response:
 
 
 async def detokenize(request: Request) -> Response:
+    """The text of tokens."""
     """The text of token ids, special tokens spelled out."""
     state = state_of(request)
     body = parse_body(await read_object(request), DetokenizeBody)

@@ -32,6 +32,7 @@ from jaxserve.text.prompt import check_token_ids
 
 
 async def generate(request: Request) -> Response:
+    """Continue a text; streamed unless `stream` is false."""
     watch = Stopwatch()
     state = state_of(request)
     raw = await state.take_in(request)
@@ -45,6 +46,7 @@ async def generate(request: Request) -> Response:
 
 
 async def chat(request: Request) -> Response:
+    """Answer a conversation; streamed unless `stream` is false."""
     watch = Stopwatch()
     state = state_of(request)
     raw = await state.take_in(request)

@@ -30,6 +30,7 @@ class ShowBody(WireModel):
 
 
 async def tags(request: Request) -> Response:
+    """The models that are served, as Ollama lists them."""
     model = state_of(request).model
     return JSONBody({"models": [_entry(model, name) for name in model.names]})
 
@@ -47,6 +48,7 @@ async def running(request: Request) -> Response:
 
 
 async def show(request: Request) -> Response:
+    """What a model is: its details, template and capabilities."""
     state = state_of(request)
     body = parse_body(await read_object(request), ShowBody)
     model = state.model
@@ -70,10 +72,12 @@ async def show(request: Request) -> Response:
 
 
 async def no_embeddings(request: Request) -> Response:
+    """Refused: the model makes no embeddings."""
     raise InvalidRequest("the model served here makes no embeddings", code="unsupported_value")
 
 
 async def no_store(request: Request) -> Response:
+    """Refused: models are not made, pulled or deleted."""
     raise InvalidRequest(
         "models are not pulled, made or removed through the API: start the server with another "
         "one, as jaxserve serve MODEL",

@@ -25,7 +25,7 @@ from jaxserve.server.ignored import unread
 from jaxserve.server.messages import ChatMessage, Tool, distinct
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import Refusal, is_empty, number, refuse_unsupported
-from jaxserve.server.schema import Alternatives, GenerationBody, stop_strings
+from jaxserve.server.schema import Alternatives, GenerationBody, Stops
 
 MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end not a number
 
@@ -67,7 +67,7 @@ class Options(WireModel):
     frequency_penalty: Penalty = 0.0
     typical_p: Annotated[Float, Field(gt=0, le=1)] = 1.0
     seed: Seed | None = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
+    stop: Stops = ()
 
 
 class OllamaBody(WireModel):

@@ -27,6 +27,7 @@ NO_THINKING = {"enable_thinking": False, "thinking": False}  # what templates ca
 
 
 async def chat_completions(request: Request) -> Response:
+    """Answer a conversation."""
     return await serve(request, CHAT)
 
 

@@ -24,6 +24,7 @@ DEFAULT_MAX_TOKENS = 16
 
 
 async def completions(request: Request) -> Response:
+    """Continue prompts."""
     return await serve(request, COMPLETIONS)
 
 

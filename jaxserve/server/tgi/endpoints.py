@@ -33,11 +33,13 @@ from jaxserve.version import __version__
 
 
 async def generate(request: Request) -> Response:
+    """Continue a text."""
     raw = await state_of(request).take_in(request)
     return await _answer(request, raw, stream=False)
 
 
 async def generate_stream(request: Request) -> Response:
+    """Continue a text, told token by token."""
     state = state_of(request)
     try:
         return await _answer(request, await state.take_in(request), stream=True)
@@ -50,7 +52,7 @@ async def generate_stream(request: Request) -> Response:
 
 
 async def generate_either(request: Request) -> Response:
-    """POST `/`: the body says whether to stream; without word on it, the prompt comes back too."""
+    """Continue a text, told token by token if `stream` is true; the prompt comes back with it."""
     raw = await state_of(request).take_in(request)
     return await _answer_either(request, raw)
 
@@ -74,6 +76,7 @@ async def invocations(request: Request) -> Response:
 
 
 async def info(request: Request) -> Response:
+    """The model and the limits."""
     state = state_of(request)
     model, limits, tgi = state.model, state.generator.limits, state.tgi
     return JSONBody(

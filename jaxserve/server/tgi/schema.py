@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from jaxserve.config import TgiConfig
 from jaxserve.server.fields import (
@@ -27,7 +27,7 @@ from jaxserve.server.fields import (
 from jaxserve.server.ignored import unread
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import Refusal, refuse_unsupported
-from jaxserve.server.schema import GenerationBody, stop_strings
+from jaxserve.server.schema import GenerationBody, Stops
 
 MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end not a number
 
@@ -56,7 +56,7 @@ class Parameters(WireModel):
     do_sample: Bool = False
     max_new_tokens: PositiveInt | None = None
     return_full_text: Bool | None = None
-    stop: Annotated[tuple[str, ...], BeforeValidator(stop_strings)] = ()
+    stop: Stops = ()
     truncate: PositiveInt | None = None
     details: Bool = False
     decoder_input_details: Bool = False

@@ -57,6 +57,7 @@ class Predictions:
 
 
 async def predict(request: Request) -> Response:
+    """Answer the instances of a Vertex AI prediction."""
     raw = await state_of(request).take_in(request)
     starting = _start(request, parse_body(raw, PredictBody))
     return await respond(request, starting, stream=False, headers={})

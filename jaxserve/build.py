@@ -45,6 +45,7 @@ from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from jaxserve.version import __version__
 
 MAX_LOGPROBS = 20
+KV_DTYPES = {"int8": jnp.dtype("int8"), "fp8": jnp.dtype("float8_e4m3fn")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,22 +98,20 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
             quantize=config.source.quantize,
         )
         tokenizer = tokenizer_loading.result()
-    around = _surroundings(model.config, mesh, dtype)
+    kv_dtype = KV_DTYPES.get(config.engine.kv_cache_dtype, dtype)
+    around = _surroundings(model.config, mesh, dtype=dtype, kv_dtype=kv_dtype)
     sizes, reasons = choose_sizes(config.engine, around)
     for reason in reasons:
         _say(log, f"  {reason}")
-    limits = EngineLimits(
-        max_model_len=sizes.max_model_len,
-        vocab_size=min(tokenizer.vocab_size, model.config.vocab_size),
-        eos_token_ids=tokenizer.eos_ids,
-        max_logprobs=min(MAX_LOGPROBS, model.config.vocab_size),
-        max_queued_requests=config.engine.max_queued_requests,
-        max_concurrent_requests=config.engine.max_concurrent_requests,
-        max_concurrent_tokens=config.engine.max_concurrent_tokens,
-        max_input_tokens=config.engine.max_input_tokens,
-    )
+    limits = _limits(config.engine, sizes, tokenizer, model.config)
     runner = Runner(
-        model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=limits, dtype=dtype
+        model,
+        attention=XlaAttention(),
+        mesh=mesh,
+        sizes=sizes,
+        limits=limits,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
     )
     _warm_up(runner, log)
     scheduler = _scheduler(sizes, limits)
@@ -129,6 +128,21 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
             tools=config.source.tool_format,
             reasoning=config.source.reasoning_format,
         ),
+    )
+
+
+def _limits(
+    config: EngineConfig, sizes: EngineSizes, tokenizer: FolderTokenizer, model: DecoderConfig
+) -> EngineLimits:
+    return EngineLimits(
+        max_model_len=sizes.max_model_len,
+        vocab_size=min(tokenizer.vocab_size, model.vocab_size),
+        eos_token_ids=tokenizer.eos_ids,
+        max_logprobs=min(MAX_LOGPROBS, model.vocab_size),
+        max_queued_requests=config.max_queued_requests,
+        max_concurrent_requests=config.max_concurrent_requests,
+        max_concurrent_tokens=config.max_concurrent_tokens,
+        max_input_tokens=config.max_input_tokens,
     )
 
 
@@ -202,12 +216,14 @@ def _advance(bar: tqdm[Never], name: str) -> None:
     bar.update()
 
 
-def _surroundings(model: DecoderConfig, mesh: Mesh, dtype: jnp.dtype) -> Surroundings:
+def _surroundings(
+    model: DecoderConfig, mesh: Mesh, *, dtype: jnp.dtype, kv_dtype: jnp.dtype
+) -> Surroundings:
     devices = list(mesh.devices.flat)
     return Surroundings(
         platform=devices[0].platform,
         free_bytes=free_bytes(devices),
-        kv_bytes_per_token=bytes_per_token(model, dtype, mesh=mesh),
+        kv_bytes_per_token=bytes_per_token(model, kv_dtype, mesh=mesh),
         state_bytes_per_slot=state_bytes_per_slot(model, dtype, mesh=mesh),
         context=model.max_model_len,
     )

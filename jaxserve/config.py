@@ -75,6 +75,9 @@ class EngineConfig:
     """Tokens in a page of the KV cache."""
     num_pages: Count | None = None
     """Pages in the KV cache."""
+    kv_cache_dtype: Literal["auto", "int8", "fp8"] = "auto"
+    """What keys and values are kept as. auto: as they are computed; docs/quantization.md has the
+    cost of the others."""
     max_batch_size: Count | None = None
     """Most requests that run at once (slots)."""
     token_budget: Count | None = None

@@ -39,9 +39,15 @@ def init_cache(
     page_size: int,
     num_slots: int,
     dtype: jnp.dtype,
+    kv_dtype: jnp.dtype | None = None,
 ) -> Cache:
-    """A cache without a sequence (trace it for the shapes alone)."""
-    pages = init_pages(config, attention, num_pages=num_pages, page_size=page_size, dtype=dtype)
+    """A cache without a sequence (trace it for the shapes alone).
+
+    States are of `dtype`, and pages of `kv_dtype` or else that too.
+    """
+    pages = init_pages(
+        config, attention, num_pages=num_pages, page_size=page_size, dtype=kv_dtype or dtype
+    )
     states = tuple(
         tuple(jnp.zeros((num_slots, *part.shape), part.dtype or dtype) for part in state)
         for state in _states(config)

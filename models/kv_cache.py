@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from jaxserve.models.attention.interface import AttentionBackend
+from jaxserve.models.attention.kept import length
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.config import DecoderConfig
 from jaxserve.sharding.axes import KV_HEADS
@@ -48,7 +49,10 @@ def page_shardings(
 
 
 def bytes_per_token(config: DecoderConfig, dtype: jnp.dtype, *, mesh: Mesh | None = None) -> int:
-    """Bytes that are kept of a token, all layers together: on one device of `mesh`, or in all."""
+    """Bytes that are kept of a token, all layers together: on one device of `mesh`, or in all.
+
+    `dtype` is what numbers are kept as; scales are counted.
+    """
 
     def num_heads(row: KVRow) -> int:
         shape = (row.num_heads,)
@@ -56,5 +60,7 @@ def bytes_per_token(config: DecoderConfig, dtype: jnp.dtype, *, mesh: Mesh | Non
             shape[0] if mesh is None else sharding((KV_HEADS,), shape, mesh).shard_shape(shape)[0]
         )
 
-    numbers = (num_heads(row) * row.num_parts * row.head_dim for row in kv_rows(config))
+    numbers = (
+        num_heads(row) * row.num_parts * length(row.head_dim, dtype) for row in kv_rows(config)
+    )
     return sum(numbers) * dtype.itemsize

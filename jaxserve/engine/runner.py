@@ -75,10 +75,12 @@ class Runner:
         sizes: EngineSizes,
         limits: EngineLimits,
         dtype: jnp.dtype,
+        kv_dtype: jnp.dtype | None = None,
     ):
-        """`dtype` is that of the weights and of the KV cache."""
+        """`dtype` is that of hidden states, and of the KV cache without a `kv_dtype`."""
         self._model = model
         self._dtype = dtype
+        self._kv_dtype = kv_dtype
         self._attention = attention
         self._sizes = sizes
         self._limits = limits
@@ -218,6 +220,7 @@ class Runner:
                     page_size=sizes.page_size,
                     num_slots=sizes.max_batch_size,
                     dtype=self._dtype,
+                    kv_dtype=self._kv_dtype,
                 ),
                 last_tokens=jnp.zeros(sizes.max_batch_size, jnp.int32),
                 slots=empty_slots(sizes.max_batch_size, config.vocab_size),

@@ -59,7 +59,10 @@ class AttentionBackend(Protocol):
     def init_pages(
         self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
-        """Empty pages of `row`s, in this backend's layout (trace it for the shape alone)."""
+        """Empty pages of `row`s, in this backend's layout (trace it for the shape alone).
+
+        int8 and float8_e4m3fn mean values with a scale for each vector.
+        """
         ...
 
     def __call__(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxserve.models.attention import kept
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec, row_of_token
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.softcap import softcapped
@@ -54,14 +55,16 @@ class _Softmax(NamedTuple):
 
 class XlaAttention:
     """Pages are [P, 2, K, page_size, H], keys first, or [P, 1, K, page_size, H] where keys hold the
-    values."""
+    values. Of int8 and fp8 there is a scale at the end of H (`kept.py`)."""
 
     page_axes: tuple[str | None, ...] = (axes.PAGES, None, axes.KV_HEADS, None, axes.HEAD_DIM)
 
     def init_pages(
         self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
-        return jnp.zeros((num_pages, row.num_parts, row.num_heads, page_size, row.head_dim), dtype)
+        length = kept.length(row.head_dim, dtype)
+        shape = (num_pages, row.num_parts, row.num_heads, page_size, length)
+        return jnp.zeros(shape, kept.stored_as(dtype))
 
     def __call__(
         self,
@@ -92,7 +95,7 @@ def _write(
     live = jnp.arange(len(k)) < metadata.cu_q_lens[metadata.num_seqs[0]]
     page = jnp.where(live, page, num_pages)  # out of range: dropped
     parts = [k] if v is None else [k, v]
-    kv = jnp.stack(parts, axis=1).astype(pages.dtype)  # [T, 1 or 2, K, H]
+    kv = kept.keep(jnp.stack(parts, axis=1), pages.dtype)  # [T, 1 or 2, K, H]
     return pages.at[page, :, :, metadata.positions % page_size].set(kv, mode="drop")
 
 
@@ -201,7 +204,7 @@ class _Chunks:
     ):
         page_size, pages_per_seq = pages.shape[3], page_indices.shape[1]
         self.pages = pages
-        self.value_dim = spec.value_dim or pages.shape[4]
+        self.value_dim = spec.value_dim or kept.size(pages.shape[4], pages.dtype)
         self._page_indices = page_indices
         self._width = min(max(KV_CHUNK_TOKENS // page_size, 1), pages_per_seq)  # in pages
         self._begin = first // (self._width * page_size)  # i32[B], in chunks
@@ -221,9 +224,9 @@ class _Chunks:
         place = (self._begin + index)[:, None] * self._width + jnp.arange(self._width)
         # Past the end of a row's table any page will do: its positions are past kv_lens.
         page = jnp.take_along_axis(self._page_indices, place, axis=1, mode="clip")
-        keys = self.pages[page, 0].astype(jnp.float32)
+        keys = kept.recall(self.pages[page, 0])
         are_apart = self.pages.shape[1] == 2
-        values = self.pages[page, 1].astype(jnp.float32) if are_apart else keys
+        values = kept.recall(self.pages[page, 1]) if are_apart else keys
         values = values[..., : self.value_dim]
         positions = place[:, :, None] * page_size + jnp.arange(page_size)
         live = positions < kv_lens[:, None, None]

@@ -23,6 +23,7 @@ from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Step
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.loading import load_model
+from jaxserve.models.making import Option
 from jaxserve.sharding.mesh import make_mesh
 from tests.fakes import make_masks
 from tests.tiny_models import TINY_LLAMA
@@ -41,11 +42,24 @@ SIZES = EngineSizes(
 )
 
 
-def make_runner(folder: Path, *, tensor_parallel: int = 1, sizes: EngineSizes = SIZES) -> Runner:
+def make_runner(
+    folder: Path,
+    *,
+    tensor_parallel: int = 1,
+    sizes: EngineSizes = SIZES,
+    quantize: Option | None = None,
+    kv_dtype: jnp.dtype | None = None,
+) -> Runner:
     mesh = make_mesh(tensor_parallel=tensor_parallel)
-    model = load_model(folder, dtype=FLOAT32, mesh=mesh)
+    model = load_model(folder, dtype=FLOAT32, mesh=mesh, quantize=quantize)
     runner = Runner(
-        model, attention=XlaAttention(), mesh=mesh, sizes=sizes, limits=LIMITS, dtype=FLOAT32
+        model,
+        attention=XlaAttention(),
+        mesh=mesh,
+        sizes=sizes,
+        limits=LIMITS,
+        dtype=FLOAT32,
+        kv_dtype=kv_dtype,
     )
     runner.warm_up()
     return runner

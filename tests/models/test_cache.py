@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ CONV = ShortConvConfig(channels=6, width=3, bias=False)
 ATTENDS = LLAMA.layers[0]
 CARRIES = LayerConfig(rope=None, recurrent=CONV)
 HYBRID = replace(LLAMA, layers=(CARRIES, ATTENDS, CARRIES))
-SIZES = {"num_pages": 7, "page_size": 2, "num_slots": 3}
+SIZES: dict[str, Any] = {"num_pages": 7, "page_size": 2, "num_slots": 3}
 
 
 def test_layers_that_attend_keep_pages_and_the_others_a_row_per_slot() -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,7 @@ def model(saved: Callable[[str], Path]) -> LoadedModel:
 
 def empty(model: LoadedModel) -> Cache:
     dtype = jnp.dtype("bfloat16")
-    sizes = {"num_pages": 2, "page_size": 4, "num_slots": 1}
+    sizes: dict[str, Any] = {"num_pages": 2, "page_size": 4, "num_slots": 1}
     return init_cache(model.config, XlaAttention(), **sizes, dtype=dtype)
 
 

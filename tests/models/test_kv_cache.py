@@ -38,12 +38,14 @@ def test_bytes_per_token_follow_the_rows_and_the_mesh(tensor_parallel: int, numb
     assert bytes_per_token(GROUPED, BFLOAT16, mesh=mesh) == 2 * numbers
 
 
-def test_bytes_per_token_are_those_of_the_pages_on_one_device() -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8", "float8_e4m3fn"])
+def test_bytes_per_token_are_those_of_the_pages_on_one_device(dtype: str) -> None:
     attention, mesh = XlaAttention(), make_mesh(tensor_parallel=2)
-    pages = init_pages(GROUPED, attention, num_pages=5, page_size=4, dtype=BFLOAT16)
+    kind = jnp.dtype(dtype)
+    pages = init_pages(GROUPED, attention, num_pages=5, page_size=4, dtype=kind)
     placed = jax.device_put(pages, page_shardings(attention, pages, mesh))
     held = sum(array.addressable_shards[0].data.nbytes for array in placed)
-    assert held == 5 * 4 * bytes_per_token(GROUPED, BFLOAT16, mesh=mesh)
+    assert held == 5 * 4 * bytes_per_token(GROUPED, kind, mesh=mesh)
 
 
 @pytest.mark.parametrize("tensor_parallel", [1, 2])

@@ -31,6 +31,23 @@ class Cache(NamedTuple):
     states: States
 
 
+def cache_places(config: DecoderConfig) -> tuple[tuple[int, int], ...]:
+    """For each layer which field of a Cache is its own, and the place therein.
+
+    A layer that reads the keys and values of another has that one's place.
+    """
+    places: list[tuple[int, int]] = []
+    num_taken = [0, 0]
+    for layer in config.layers:
+        if layer.kv_from is not None:
+            places.append(places[layer.kv_from])
+            continue
+        field = 0 if layer.keeps_kv else 1
+        places.append((field, num_taken[field]))
+        num_taken[field] += 1
+    return tuple(places)
+
+
 def init_cache(
     config: DecoderConfig,
     attention: AttentionBackend,

@@ -54,7 +54,15 @@ class LongScaling:
     attention_factor: float
 
 
-RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongScaling
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProportionalScaling:
+    """Gemma 4: only the fastest `fraction` of the frequencies turn, the others stand still."""
+
+    fraction: float
+    factor: float  # positions are divided by it
+
+
+RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongScaling | ProportionalScaling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,7 @@ class QKNormConfig:
 
     over: Literal["head", "each_head", "all_heads"]
     after_rope: bool = False
+    values: bool = False  # they too, each head by itself, without a weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +166,25 @@ class LayerConfig:
     window: int | None = None  # tokens a query sees, itself included; None: all before it
     moe: MoEConfig | None = None  # None: one MLP for all tokens
     recurrent: RecurrentConfig | None = None  # a state in place of attention
+    head_dim: int | None = None  # in place of the decoder's, as the next two
+    num_kv_heads: int | None = None
+    mlp_dim: int | None = None
+    kv_from: int | None = None  # the layer whose keys and values it reads; None: it has its own
+    values_are_keys: bool = False  # before norm and rope: one projection makes both
+
+    @property
+    def keeps_kv(self) -> bool:
+        """Whether there are pages for this layer's keys and values."""
+        return self.recurrent is None and self.kv_from is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerInputsConfig:
+    """Every layer gets a vector of each token besides the hidden state, half from a table and half
+    from the token's embedding (Gemma 3n)."""
+
+    size: int
+    vocab_size: int  # rows of the table
 
 
 Block = Literal["pre_norm", "post_norm", "sandwich_norm", "parallel", "parallel_shared_norm"]
@@ -187,6 +215,8 @@ class DecoderConfig:
     o_bias: bool = False
     mlp_bias: bool = False
     output_bias: bool = False
+    layer_inputs: LayerInputsConfig | None = None
+    layer_multipliers: bool = False  # a stored number, times what comes out of a layer
     num_learned_positions: int | None = None  # rows of a position embedding added to the tokens'
     qkv_clip: float | None = None  # largest magnitude of a query's, key's or value's number
     attention_multiplier: float | None = None  # in place of head_dim ** -0.5
@@ -211,11 +241,13 @@ class DecoderConfig:
         """What `layer` keeps of every token."""
         latent = self.latent
         if latent is None:
-            return KVRow(num_heads=self.num_kv_heads, head_dim=self.head_dim)
+            num_heads = layer.num_kv_heads or self.num_kv_heads
+            return KVRow(num_heads=num_heads, head_dim=layer.head_dim or self.head_dim)
         kept = latent.kv_rank + latent.rope_dim
         return KVRow(num_heads=1, head_dim=kept, value_dim=latent.kv_rank)
 
-    @property
-    def rope_dim(self) -> int:
-        """Numbers of a head that rope deals with."""
-        return self.head_dim if self.latent is None else self.latent.rope_dim
+    def rope_dim(self, layer: LayerConfig) -> int:
+        """Numbers of a head that rope deals with in `layer`."""
+        if self.latent is not None:
+            return self.latent.rope_dim
+        return layer.head_dim or self.head_dim

@@ -15,10 +15,11 @@ from flax import nnx
 
 from jaxserve.models.attention.interface import AttentionBackend, AttentionMetadata
 from jaxserve.models.attention.softcap import softcapped
-from jaxserve.models.cache import Cache
+from jaxserve.models.cache import Cache, cache_places
 from jaxserve.models.config import DecoderConfig, LayerConfig, RopeConfig
 from jaxserve.models.latent_attention import LatentAttention
-from jaxserve.models.layers import Embedding, FeedForward, Linear, product, scaled
+from jaxserve.models.layer_inputs import LayerInputGate, LayerInputs
+from jaxserve.models.layers import Embedding, FeedForward, Linear, param, product, scaled
 from jaxserve.models.moe import MixtureOfExperts
 from jaxserve.models.norms import Norm, normed
 from jaxserve.models.recurrent.layer import recurrent_layer
@@ -26,6 +27,9 @@ from jaxserve.models.recurrent.rows import Rows
 from jaxserve.models.rope import Rotation, rotation
 from jaxserve.models.self_attention import Attend, Attention
 from jaxserve.sharding.axes import EMBED, VOCAB
+
+RopeUse = tuple[RopeConfig | None, int]
+"""How a layer turns heads, and how many numbers of each that concerns."""
 
 
 def _norm(config: DecoderConfig, dtype: jnp.dtype) -> Norm:
@@ -55,18 +59,24 @@ class DecoderLayer(nnx.Module):
         block = config.block
         before, after = block != "post_norm", block in ("post_norm", "sandwich_norm")
         self.config = config
-        self.rope = layer.rope
+        self.rope_kind: RopeUse = (layer.rope, config.rope_dim(layer))
         self.input_layernorm = norm(before)
         self.recurrent = recurrent_layer(config, layer, dtype=dtype)
         self.self_attn = _attention(config, layer, dtype)
         self.post_self_attn_layernorm = norm(after)
         self.post_attention_layernorm = norm(before and block != "parallel_shared_norm")
         self.mlp = (
-            FeedForward(config, dtype=dtype)
+            FeedForward(config, dtype=dtype, mlp_dim=layer.mlp_dim)
             if layer.moe is None
             else MixtureOfExperts(config, layer.moe, dtype=dtype)
         )
         self.post_mlp_layernorm = norm(after)
+        self.inputs_gate = (
+            None
+            if config.layer_inputs is None
+            else LayerInputGate(config, config.layer_inputs, dtype=dtype)
+        )
+        self.multiplier = param((1,), (None,), dtype=dtype) if config.layer_multipliers else None
 
     def __call__(
         self,
@@ -76,8 +86,12 @@ class DecoderLayer(nnx.Module):
         turn: Rotation | None,
         attend: Attend,
         rows: Rows | None,
+        given: jax.Array | None,
     ) -> tuple[jax.Array, Any]:
-        """[T, D] from [T, D], and this layer's pages with the new KV, or its state after these."""
+        """[T, D] from [T, D], and this layer's pages with the new KV, or its state after these.
+
+        `given` is what LayerInputs made for this layer.
+        """
         before = normed(self.input_layernorm, x)
         if self.self_attn is not None:
             with jax.named_scope("attention"):
@@ -94,7 +108,11 @@ class DecoderLayer(nnx.Module):
                     into = normed(self.post_attention_layernorm, x)
                 case _:
                     into = normed(self.post_attention_layernorm, after)
-            return after + self._weighed(normed(self.post_mlp_layernorm, self.mlp(into))), kept
+            x = after + self._weighed(normed(self.post_mlp_layernorm, self.mlp(into)))
+        if self.inputs_gate is not None and given is not None:
+            with jax.named_scope("layer_inputs"):
+                x = self.inputs_gate(x, given)
+        return x if self.multiplier is None else x * self.multiplier[...], kept
 
     def _weighed(self, added: jax.Array) -> jax.Array:
         return scaled(added, self.config.residual_multiplier)
@@ -112,6 +130,11 @@ class Decoder(nnx.Module):
             Embedding(positions, config.embed_dim, (None, EMBED), dtype=dtype)
             if positions
             else None
+        )
+        self.layer_inputs = (
+            None
+            if config.layer_inputs is None
+            else LayerInputs(config, config.layer_inputs, dtype=dtype)
         )
         self.layers = nnx.List(DecoderLayer(config, layer, dtype=dtype) for layer in config.layers)
         self.norm = _norm(config, dtype)
@@ -136,33 +159,37 @@ class Decoder(nnx.Module):
         """
         with jax.named_scope("embed"):
             x = self._embed(tokens, metadata.positions)
-        num_kept = len(cache.pages) + len(cache.states)
-        assert num_kept == len(self.layers), f"{num_kept} layers keep something"
+            given = None if self.layer_inputs is None else self.layer_inputs(tokens, x)
         turns = self._turns(metadata.positions)
         attend = partial(attention, metadata=metadata, one_token_per_row=one_token_per_row)
         rows = Rows.of(metadata) if cache.states else None
-        pages, states = iter(cache.pages), iter(cache.states)
-        written: tuple[list[Any], list[Any]] = [], []
-        for index, layer in enumerate(self.layers):
-            attends = layer.recurrent is None
+        kept: tuple[list[Any], list[Any]] = list(cache.pages), list(cache.states)
+        places = cache_places(self.config)
+        num_kept = sum(map(len, kept))
+        assert num_kept == len(set(places)), f"{num_kept} layers keep something"
+        for index, (layer, (field, place)) in enumerate(zip(self.layers, places, strict=True)):
             with jax.named_scope(f"layer_{index}"):
-                kept = next(pages if attends else states)
-                x, kept = layer(x, kept, turn=turns[layer.rope], attend=attend, rows=rows)
-            written[0 if attends else 1].append(kept)
-        return self.norm(x), Cache(tuple(written[0]), tuple(written[1]))
+                x, kept[field][place] = layer(
+                    x,
+                    kept[field][place],
+                    turn=turns[layer.rope_kind],
+                    attend=attend,
+                    rows=rows,
+                    given=None if given is None else given[:, index],
+                )
+        return self.norm(x), Cache(tuple(kept[0]), tuple(kept[1]))
 
     def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
         x = scaled(self.embed_tokens(tokens), self.config.embedding_multiplier)
         return x if self.embed_positions is None else x + self.embed_positions(positions)
 
-    def _turns(self, positions: jax.Array) -> dict[RopeConfig | None, Rotation | None]:
+    def _turns(self, positions: jax.Array) -> dict[RopeUse, Rotation | None]:
         """The rotation of each kind of layer, computed once a step."""
-        turns: dict[RopeConfig | None, Rotation | None] = {None: None}
-        for rope in dict.fromkeys(layer.rope for layer in self.config.layers):
-            if rope is not None:
-                limit = self.config.max_model_len
-                turns[rope] = rotation(positions, rope, self.config.rope_dim, max_model_len=limit)
-        return turns
+        limit = self.config.max_model_len
+        return {
+            (rope, size): rope and rotation(positions, rope, size, max_model_len=limit)
+            for rope, size in {layer.rope_kind for layer in self.layers}
+        }
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """f32[R, V] from the hidden states [R, D] of the tokens to draw after."""

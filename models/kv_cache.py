@@ -23,7 +23,7 @@ Pages = tuple[jax.Array, ...]
 
 def kv_rows(config: DecoderConfig) -> tuple[KVRow, ...]:
     """What each array of pages holds."""
-    return tuple(config.kv_row(layer) for layer in config.layers if layer.recurrent is None)
+    return tuple(config.kv_row(layer) for layer in config.layers if layer.keeps_kv)
 
 
 def init_pages(

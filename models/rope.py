@@ -18,6 +18,7 @@ from jaxserve.models.config import (
     LinearScaling,
     Llama3Scaling,
     LongScaling,
+    ProportionalScaling,
     QueryGrowth,
     RopeConfig,
     YarnScaling,
@@ -48,6 +49,9 @@ def inverse_frequencies(rope: RopeConfig, head_dim: int, *, max_model_len: int) 
             is_long = max_model_len > long.original_max_len
             factors = long.long_factors if is_long else long.short_factors
             return np.float32(1.0) / (np.asarray(factors, np.float32) * powers)
+        case ProportionalScaling(fraction=fraction, factor=factor):
+            turns = np.arange(len(frequencies)) < int(fraction * turned // 2)
+            return np.where(turns, frequencies / np.float32(factor), np.float32(0.0))
 
 
 def _llama3(frequencies: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxserve.models.config import (
     LinearScaling,
     Llama3Scaling,
     LongScaling,
+    ProportionalScaling,
     QueryGrowth,
     RopeConfig,
     RopeScaling,
@@ -49,11 +50,16 @@ def read_rope(
 
 
 def read_rope_by_kind(
-    raw: ConfigReader, thetas: Mapping[str, str], *, head_dim: int, max_model_len: int
+    raw: ConfigReader,
+    thetas: Mapping[str, str],
+    *,
+    head_dim: int | Mapping[str, int],
+    max_model_len: int,
 ) -> dict[str, RopeConfig]:
     """A rope for each kind of layer in `thetas`, which says what older files call its theta.
 
-    Older files scale the first kind only. Raises UnsupportedModel where newer ones name others.
+    `head_dim` is that of all kinds, or of each. Older files scale the first kind only. Raises
+    UnsupportedModel where newer ones name others.
     """
     table = _table(raw)
     nested = table is not None and any(table.has(layers) for layers in thetas)
@@ -61,7 +67,8 @@ def read_rope_by_kind(
     for index, (layers, theta) in enumerate(thetas.items()):
         of_kind = table.table(layers) if table and nested else None if index else table
         kind = RopeKind(theta=theta)
-        ropes[layers] = _read_table(raw, of_kind, kind, (head_dim, max_model_len))
+        dim = head_dim if isinstance(head_dim, int) else head_dim[layers]
+        ropes[layers] = _read_table(raw, of_kind, kind, (dim, max_model_len))
     if table and nested:
         table.refuse_rest({})
     return ropes
@@ -92,10 +99,11 @@ def _read_table(
     if table is None:
         return RopeConfig(theta=theta, fraction=fraction, interleaved=kind.interleaved)
     theta = table.number("rope_theta", theta)
-    if kind.fraction is None:
-        table.require("partial_rotary_factor", kind.turned)
-    else:
+    scaling = _read_scaling(table, original, max_model_len)
+    if kind.fraction is not None:
         fraction = table.number("partial_rotary_factor", fraction)
+    elif not isinstance(scaling, ProportionalScaling):
+        table.require("partial_rotary_factor", kind.turned)
     if kind.stretches_theta and (alpha := table.optional_number("alpha")):
         theta = theta * alpha ** (head_dim / (head_dim - 2))
     scaling = _read_scaling(table, original, max_model_len)
@@ -151,6 +159,14 @@ def _read_linear(table: ConfigReader, original: int, max_model_len: int) -> Line
 def _read_dynamic(table: ConfigReader, original: int, max_model_len: int) -> None:
     """It sets in past `max_position_embeddings`, and no sequence here grows longer than that."""
     table.number("factor", 1.0)
+
+
+def _read_proportional(
+    table: ConfigReader, original: int, max_model_len: int
+) -> ProportionalScaling:
+    return ProportionalScaling(
+        fraction=table.number("partial_rotary_factor", 1.0), factor=table.number("factor", 1.0)
+    )
 
 
 def _read_llama3(table: ConfigReader, original: int, max_model_len: int) -> Llama3Scaling:
@@ -226,6 +242,7 @@ SCALINGS: Mapping[str, Callable[[ConfigReader, int, int], RopeScaling | None]] =
     "llama3": _read_llama3,
     "yarn": _read_yarn,
     "longrope": _read_long,
+    "proportional": _read_proportional,
     "su": _read_long,  # as Phi-3's first files call it
 }
 _KNOWS_ORIGINAL = ("llama3", "yarn", "longrope", "su")

@@ -7,6 +7,8 @@ handed in, with an `AttentionSpec` of what this layer needs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -27,40 +29,55 @@ class Attention(nnx.Module):
     """Grouped-query attention (arXiv:2305.13245) through a backend."""
 
     def __init__(self, config: DecoderConfig, layer: LayerConfig, *, dtype: jnp.dtype):
+        row, heads = config.kv_row(layer), config.num_q_heads
+        into_heads = partial(_into_heads, config, row.head_dim, dtype)
+        norm = partial(_norm, config, row.head_dim, dtype)
+        has_kv = layer.kv_from is None
+        has_values = has_kv and not layer.values_are_keys
         self.config = config
+        self.head_dim = row.head_dim
         self.spec = AttentionSpec(
             scale=config.attention_scale, window=layer.window, softcap=config.attention_softcap
         )
-        self.q_proj = _into_heads(config, config.num_q_heads, Q_HEADS, dtype)
-        self.k_proj = _into_heads(config, config.num_kv_heads, KV_HEADS, dtype)
-        self.v_proj = _into_heads(config, config.num_kv_heads, KV_HEADS, dtype)
+        self.q_proj = into_heads(heads, Q_HEADS)
+        self.k_proj = into_heads(row.num_heads, KV_HEADS) if has_kv else None
+        self.v_proj = into_heads(row.num_heads, KV_HEADS) if has_values else None
         self.o_proj = Linear(
-            (config.embed_dim, config.num_q_heads * config.head_dim),
+            (config.embed_dim, heads * row.head_dim),
             (EMBED, Q_HEADS),
             bias=config.o_bias,
             dtype=dtype,
-            parts=(config.embed_dim, config.num_q_heads),
+            parts=(config.embed_dim, heads),
         )
-        self.q_norm = _norm(config, config.num_q_heads, Q_HEADS, dtype)
-        self.k_norm = _norm(config, config.num_kv_heads, KV_HEADS, dtype)
+        self.q_norm = norm(heads, Q_HEADS)
+        self.k_norm = norm(row.num_heads, KV_HEADS) if has_kv else None
+        self.v_norm = _value_norm(config, row.head_dim, dtype) if has_kv else None
 
     def __call__(
         self, x: jax.Array, pages: jax.Array, *, turn: Rotation | None, attend: Attend
     ) -> tuple[jax.Array, jax.Array]:
-        """[T, D] from [T, D], and this layer's pages with the new KV."""
+        """[T, D] from [T, D], and the pages with the new KV, if it is this layer's."""
         q = self._placed(self._heads(self.q_proj, x), self.q_norm, turn)
-        k = self._placed(self._heads(self.k_proj, x), self.k_norm, turn)
         if turn is not None:
             q = grown(q, turn)
-        v = self._heads(self.v_proj, x)
+        k, v = self._keys_and_values(x, turn)
         attended, pages = attend(q, k, v, pages, spec=self.spec)
         return self.o_proj(attended.reshape(x.shape[0], -1)), pages
+
+    def _keys_and_values(
+        self, x: jax.Array, turn: Rotation | None
+    ) -> tuple[jax.Array | None, jax.Array | None]:
+        if self.k_proj is None:
+            return None, None
+        keys = self._heads(self.k_proj, x)
+        values = keys if self.v_proj is None else self._heads(self.v_proj, x)
+        return self._placed(keys, self.k_norm, turn), normed(self.v_norm, values)
 
     def _heads(self, project: Linear, x: jax.Array) -> jax.Array:
         y, clip = project(x), self.config.qkv_clip
         if clip is not None:
             y = jnp.clip(y, -clip, clip)
-        return y.reshape(x.shape[0], -1, self.config.head_dim)
+        return y.reshape(x.shape[0], -1, self.head_dim)
 
     def _placed(self, heads: jax.Array, norm: Norm | None, turn: Rotation | None) -> jax.Array:
         """`heads`, normalised and turned to their positions."""
@@ -79,9 +96,11 @@ class Attention(nnx.Module):
         return normed(norm, heads)
 
 
-def _into_heads(config: DecoderConfig, heads: int, axis: str, dtype: jnp.dtype) -> Linear:
+def _into_heads(
+    config: DecoderConfig, head_dim: int, dtype: jnp.dtype, heads: int, axis: str
+) -> Linear:
     return Linear(
-        (heads * config.head_dim, config.embed_dim),
+        (heads * head_dim, config.embed_dim),
         (axis, EMBED),
         bias=config.qkv_bias,
         dtype=dtype,
@@ -89,8 +108,9 @@ def _into_heads(config: DecoderConfig, heads: int, axis: str, dtype: jnp.dtype) 
     )
 
 
-def _norm(config: DecoderConfig, heads: int, axis: str, dtype: jnp.dtype) -> Norm | None:
-    head_dim = config.head_dim
+def _norm(
+    config: DecoderConfig, head_dim: int, dtype: jnp.dtype, heads: int, axis: str
+) -> Norm | None:
     match config.qk_norm and config.qk_norm.over:
         case "head":
             return Norm(config.norm, (head_dim,), (HEAD_DIM,), dtype=dtype)
@@ -100,3 +120,9 @@ def _norm(config: DecoderConfig, heads: int, axis: str, dtype: jnp.dtype) -> Nor
             return Norm(config.norm, (heads * head_dim,), (axis,), dtype=dtype, parts=(heads,))
         case _:
             return None
+
+
+def _value_norm(config: DecoderConfig, head_dim: int, dtype: jnp.dtype) -> Norm | None:
+    if config.qk_norm is None or not config.qk_norm.values:
+        return None
+    return Norm(replace(config.norm, weight="none"), (head_dim,), (HEAD_DIM,), dtype=dtype)

@@ -70,7 +70,9 @@ def test_chunks_agree_with_whole_prompts(
         assert_agrees(ours[1], reference_logits(name, SHORT)[c:d])
 
 
-@pytest.mark.parametrize("variant", ["llama", "llama-multi-query", "gemma2", "deepseek-v3"])
+@pytest.mark.parametrize(
+    "variant", ["llama", "llama-multi-query", "gemma2", "deepseek-v3", "gemma4"]
+)
 def test_any_attention_backend_will_do(
     variant: str, saved: Saved, reference_logits: ReferenceLogits
 ) -> None:
@@ -93,6 +95,7 @@ def test_any_attention_backend_will_do(
         ("olmo2", 2),  # a norm over all heads
         ("cohere-qk-norm", 2),  # a norm with a row a head
         ("gpt-neox", 2),  # rows fused by head
+        ("gemma4-keys-are-values", 2),  # KV heads that divide in some layers and not in others
         ("deepseek-v2", 4),  # latents that every device keeps, and heads made from them that it has
         ("mixtral", 2),  # experts, each split
     ],

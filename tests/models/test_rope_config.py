@@ -141,7 +141,7 @@ def test_a_kind_that_is_not_known_is_refused() -> None:
         by_kind({"rope_parameters": {"full": {"rope_type": "default"}, "chunked": {"factor": 1}}})
 
 
-@pytest.mark.parametrize("kind", ["proportional", "axial"])
+@pytest.mark.parametrize("kind", ["axial", "mrope"])
 @pytest.mark.parametrize("spelling", ["type", "rope_type"])
 def test_other_scalings_are_refused_by_name(kind: str, spelling: str) -> None:
     with pytest.raises(UnsupportedModel) as refusal:

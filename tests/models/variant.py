@@ -38,7 +38,8 @@ class Variant:
         model = model_class(config_class(**{**self.base, **self.overrides}))
         with torch.no_grad():
             for name, numbers in model.state_dict().items():  # buffers that are saved, too
-                numbers.normal_(mean=1.0 if "norm" in name else 0.0, std=0.2)
+                is_multiplier = "norm" in name or "scalar" in name
+                numbers.normal_(mean=1.0 if is_multiplier else 0.0, std=0.2)
         model.to(self.stored).save_pretrained(folder, max_shard_size=self.max_shard_size)
         config = json.loads((folder / "config.json").read_text())
         config["architectures"] = [self.architecture]

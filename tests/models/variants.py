@@ -135,6 +135,28 @@ VARIANTS = {
         **GEMMA_3,
     ),
     **family(
+        "Gemma4ForCausalLM",
+        {
+            "gemma4": {
+                "layer_types": ["sliding_attention", "full_attention"] * 3,
+                "num_kv_shared_layers": 2,
+                "use_double_wide_mlp": True,
+                "final_logit_softcapping": 3.0,
+            },
+            "gemma4-keys-are-values": {
+                "hidden_size_per_layer_input": 0,
+                "attention_k_eq_v": True,
+                "num_global_key_value_heads": 1,
+            },
+        },
+        num_hidden_layers=6,
+        sliding_window=5,
+        head_dim=8,
+        global_head_dim=16,
+        hidden_size_per_layer_input=12,
+        vocab_size_per_layer_input=61,
+    ),
+    **family(
         "SmolLM3ForCausalLM",
         {"smollm3": {}, "smollm3-windows": {"use_sliding_window": True, "sliding_window": 5}},
         num_hidden_layers=4,

@@ -10,6 +10,8 @@ from jaxserve.server.ollama import models as ollama_models
 from jaxserve.server.ollama.schema import OllamaChatBody, OllamaGenerateBody
 from jaxserve.server.openai.chat import chat_completions
 from jaxserve.server.openai.completions import completions
+from jaxserve.server.openai.response_schema import ResponsesBody
+from jaxserve.server.openai.responses import responses
 from jaxserve.server.row import GET, POST, Row
 from jaxserve.server.schema import ChatBody, CompletionBody
 from jaxserve.server.serving import measured
@@ -42,6 +44,7 @@ ROWS = (
     Row("/v1/models", probes.list_models, GET, OPENAI),
     Row("/v1/models/{name:path}", probes.show_model, GET, OPENAI),
     Row("/v1/chat/completions", measured(chat_completions), POST, OPENAI, (ChatBody,)),
+    Row("/v1/responses", measured(responses), POST, OPENAI, (ResponsesBody,)),
     Row("/v1/completions", measured(completions), POST, OPENAI, (CompletionBody,)),
     Row("/api/version", probes.version, GET, OLLAMA, open=True),
     Row("/api/tags", ollama_models.tags, GET, OLLAMA),

@@ -38,12 +38,14 @@ class Framing:
     after: bytes
     end: bytes
     comment: bytes
+    named: bool = False  # an `event:` line with the object's type stands before it
 
     def framed(self, event: dict[str, Any]) -> bytes:
         encoded = orjson.dumps(event)
         for char in LINE_ENDS:
             encoded = encoded.replace(char.encode(), f"\\u{ord(char):04x}".encode())
-        return self.before + encoded + self.after
+        name = f"event: {event.get('type', 'error')}\n".encode() if self.named else b""
+        return name + self.before + encoded + self.after
 
 
 OPENAI_EVENTS = Framing(
@@ -54,6 +56,7 @@ OPENAI_EVENTS = Framing(
     comment=b": keep-alive\n\n",
 )
 TGI_EVENTS = replace(OPENAI_EVENTS, end=b"")
+RESPONSE_EVENTS = replace(TGI_EVENTS, named=True)
 JSON_LINES = Framing(
     media_type="application/x-ndjson", before=b"", after=b"\n", end=b"", comment=b""
 )

@@ -63,6 +63,22 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
+def _quantize(text: str) -> str | None:
+    """TGI names what a checkpoint is stored as, too; that is read from the checkpoint here."""
+    made = {"bitsandbytes": "int8", "eetq": "int8", "bitsandbytes-nf4": "int4", "fp8": "fp8"}
+    stored = ("awq", "gptq", "marlin", "compressed-tensors")
+    if text in stored:
+        return None
+    if text not in made:
+        can = ", ".join((*made, *stored))
+        raise ConfigError(f"{text!r} can't be had here; what can: {can}")
+    return made[text]
+
+
+def _cache_dtype(text: str) -> str:
+    return "fp8" if text.startswith("fp8") else text
+
+
 def _refused(reason: str) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         raise ConfigError(reason)
@@ -80,6 +96,13 @@ FLAGS = (
     Flag(name="model-id", sets=("source", "model"), env=("MODEL_ID", "HF_MODEL_ID")),
     Flag(name="revision", sets=("source", "revision"), env=("REVISION", "HF_MODEL_REVISION")),
     Flag(name="dtype", sets=("source", "dtype"), read=_dtype),
+    Flag(
+        name="quantize",
+        sets=("source", "quantize"),
+        read=_quantize,
+        env=("QUANTIZE", "HF_MODEL_QUANTIZE"),
+    ),
+    Flag(name="kv-cache-dtype", sets=("engine", "kv_cache_dtype"), read=_cache_dtype),
     Flag(name="served-model-name", sets=("source", "served_model_name"), read=_list),
     Flag(
         name="num-shard",

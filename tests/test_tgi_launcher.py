@@ -43,6 +43,12 @@ def test_flags_of_a_usual_command_line_arrive(served: list[ServeConfig]) -> None
     assert config.tgi.max_best_of == 3
 
 
+def test_what_weights_are_stored_as_is_read_from_them(served: list[ServeConfig]) -> None:
+    for text, made in (("awq", None), ("eetq", "int8"), ("bitsandbytes-nf4", "int4")):
+        config, _ = translate({"quantize": text, "kv-cache-dtype": "fp8_e4m3fn"})
+        assert (config.source.quantize, config.engine.kv_cache_dtype) == (made, "fp8")
+
+
 def test_without_flags_it_listens_where_tgi_does(served: list[ServeConfig]) -> None:
     tgi_launcher.main([])
     assert (served[0].server.host, served[0].server.port) == ("0.0.0.0", 3000)
@@ -77,6 +83,7 @@ def test_what_has_no_meaning_is_said(
         ("port", "abc", "not a number"),
         ("port", "70000", "65535"),
         ("dtype", "float16", "bfloat16"),
+        ("quantize", "exl2", "can't be had"),
         ("rope-factor", "2", "config.json"),
         ("speculate", "3", "not offered"),
         ("ngrok", "true", "tunnels"),

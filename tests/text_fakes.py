@@ -110,6 +110,7 @@ class _Run:
 class ScriptedEngine:
     """An engine that answers every request with the script, an end of sequence after it.
 
+    What a constraint does not allow gives way to what it does.
     `chunks` are the sizes, in turn, of the deltas of one request (0 gives an empty delta). With
     `paused` it makes a step only for each `step()`. `fail_at` ends every request with an error at
     that step (the first is 0). `submit` raises `refuse`, and EngineBusy when `max_running`
@@ -242,7 +243,9 @@ class ScriptedEngine:
         scores = () if request.output_ids else self._prompt_scores(request)
         reason, stop_token_id = None, None
         for _ in range(next(iter(run.chunks))):
-            request.output_ids.append(run.script[len(request.output_ids) % len(run.script)])
+            request.output_ids.append(_next_token(run))
+            if request.constraint is not None:
+                request.constraint.advance(request.output_ids[-1])
             drawn.append(request.output_ids[-1])
             reason, stop_token_id = reason_to_end(request, self.limits.eos_token_ids)
             if reason is not None:
@@ -253,6 +256,9 @@ class ScriptedEngine:
             logprobs=self._logprobs(request, drawn),
             finish_reason=reason,
             stop_token_id=stop_token_id,
+            last_is_output=reason is FinishReason.STOP
+            and stop_token_id is None
+            and drawn[-1] not in self.limits.eos_token_ids,
             num_cached_tokens=self.num_cached_tokens,
             prompt_logprobs=scores,
         )
@@ -274,6 +280,19 @@ class ScriptedEngine:
         top = [(token_id + i) % self.limits.vocab_size for i in range(count)]
         pairs = tuple((i, -1.0 - i / 1000) for i in top)
         return TokenLogprob(token_id=token_id, logprob=-1.0 - token_id / 1000, top=pairs)
+
+
+def _next_token(run: _Run) -> int:
+    """The script's token; one that brings an end nearer once a constraint forbade what it says."""
+    request, num_output = run.request, len(run.request.output_ids)
+    scripted = run.script[num_output % len(run.script)]
+    if request.constraint is None:
+        return scripted
+    bits = int.from_bytes(request.constraint.next_mask(), "little")
+    as_scripted = request.output_ids == run.script[:num_output]
+    wanted = (*((scripted,) if as_scripted else ()), EOS, *b'"}],:1')
+    allowed = (token_id for token_id in (*wanted, *range(BOS)) if bits >> token_id & 1)
+    return next(allowed)
 
 
 def _runs_on(delta: TokenDelta) -> bool:

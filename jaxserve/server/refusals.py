@@ -34,11 +34,6 @@ def is_empty(value: object) -> bool:
     return value == [] or value == {} or value == ""
 
 
-def _is_plain_text(value: object) -> bool:
-    return isinstance(value, dict) and value.get("type") == "text"
-
-
-_CONSTRAIN = "output can not be constrained yet: describe the form you want in the prompt"
 _BEAM = "beam search is not offered: use n with a temperature above 0"
 _TOOLS = "use tools and tool_choice"
 _IDS = "use logit_bias to favour or ban single tokens"
@@ -48,14 +43,6 @@ CHAT_TEMPLATE = Refusal(
 )
 
 COMMON = (
-    Refusal("response_format", _CONSTRAIN, _is_plain_text, "unsupported_value"),
-    Refusal("structured_outputs", _CONSTRAIN),
-    Refusal("guided_json", _CONSTRAIN),
-    Refusal("guided_regex", _CONSTRAIN),
-    Refusal("guided_choice", _CONSTRAIN),
-    Refusal("guided_grammar", _CONSTRAIN),
-    Refusal("grammar", _CONSTRAIN, is_empty),
-    Refusal("json_schema", _CONSTRAIN, is_empty),
     Refusal("use_beam_search", _BEAM, one_of(False)),
     Refusal("length_penalty", _BEAM, number(1)),
     Refusal("early_stopping", _BEAM, one_of(False)),

@@ -29,6 +29,7 @@ from jaxserve.server.fields import (
     wrong_type,
     wrong_value,
 )
+from jaxserve.server.forms import FormFields
 from jaxserve.server.messages import ChatMessage, Tool, distinct
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import CHAT, COMPLETIONS
@@ -95,7 +96,7 @@ ToolChoice = Annotated[
 ]
 
 
-class GenerationBody(WireModel):
+class GenerationBody(FormFields):
     """What both routes share; None where the default comes from elsewhere."""
 
     model: Str = ""
@@ -150,6 +151,7 @@ class GenerationBody(WireModel):
         return self.prompt_logprobs
 
     def check(self) -> None:
+        super().check()
         if self.best_of is not None and self.best_of < self.n:
             raise wrong("best_of", f"must be at least n, which is {self.n}; got {self.best_of}")
         if self.num_samples > self.n and self.stream:
@@ -189,6 +191,10 @@ class ChatBody(GenerationBody):
 
     def check(self) -> None:
         super().check()
+        if self.form is not None and self.parses_calls:
+            raise unsupported(
+                self.form.param, "can not go with tools that may be called: set tool_choice to none"
+            )
         if self.top_logprobs and not self.logprobs:
             raise wrong("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt and self.continue_final_message:

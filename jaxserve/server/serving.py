@@ -11,7 +11,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from jaxserve.server.answers import Answer, Frame, RunningAnswer
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.disconnect import unless_gone
 from jaxserve.server.errors import BrokenOff, Draining, logged_error_body
+from jaxserve.server.forms import Form
 from jaxserve.server.generation import Generation
 from jaxserve.server.ignored import HEADER, ignored_header
 from jaxserve.server.request_id import request_id_of
@@ -171,6 +172,16 @@ def truncation(state: ServerState, body: GenerationBody, asked: int | None) -> T
         )
     fitting = max(limit - (asked or 1), 1)
     return Truncation(fitting if kept == -1 else kept, body.truncation_side)
+
+
+async def held_to(
+    state: ServerState, request: TextRequest, form: Form | None, *, preface: str = ""
+) -> TextRequest:
+    """The request with its output held to `form`; raises InvalidRequest if that can not be."""
+    if form is None:
+        return request
+    wish = replace(form.wish, preface=preface)
+    return replace(request, grammar=await state.generator.compile_grammar(wish, param=form.param))
 
 
 def text_request(

@@ -26,13 +26,13 @@ class GrammarWish:
 
     `source` is the JSON of a schema, a list of strings (choice) or a structural tag, or else a
     regular expression (of the whole output; Rust's syntax, no look-around or back-references), a
-    grammar in GBNF, vLLM's EBNF or Lark (told apart by `::=`), or llguidance's Lark. With `after`
-    anything may come before that literal, once; the form begins behind it.
+    grammar in GBNF, vLLM's EBNF or Lark (told apart by `::=`), or llguidance's Lark. `preface` are
+    rules of such a Lark grammar, of which `preface` is what comes before the form.
     """
 
     kind: Kind
     source: str
-    after: str = ""
+    preface: str = ""
 
 
 class Grammar:

@@ -19,9 +19,6 @@ from jaxserve.text.tokenizer import Tokenizer
 
 MAX_SOURCE_CHARS = 200_000
 
-# After the literal that a form begins behind, models are used to breaking the line.
-_BREAK = r"/\n{0,2}/"
-
 Part = dict[str, Any]
 
 
@@ -47,9 +44,9 @@ def grammar_source(
             f"it has {len(wish.source)} characters; at most {MAX_SOURCE_CHARS} can be compiled"
         )
     body = _part(wish, tokenizer, to_lark)
-    if not wish.after:
+    if not wish.preface:
         return json.dumps({"grammars": [body]})
-    opening = {"name": "opening", "lark_grammar": _opening(wish.after, tokenizer)}
+    opening = {"name": "opening", "lark_grammar": f"start: preface @body\n{wish.preface}"}
     return json.dumps({"grammars": [opening, {**body, "name": "body"}]})
 
 
@@ -60,19 +57,22 @@ def schema_lark(schema: object) -> str:
 
 def literal_lark(text: str, tokenizer: Tokenizer) -> str:
     """Text as it stands in a rule of a Lark grammar: its special tokens by id, the rest quoted."""
-    parts, plain = list[str](), b""
+    parts, rest = list[str](), text
     for token_id in tokenizer.encode(text, add_special_tokens=False):
-        if not tokenizer.is_special(token_id):
-            plain += tokenizer.token_bytes(token_id)
-            continue
-        parts += [json.dumps(plain.decode()), f"<[{token_id}]>"]
-        plain = b""
-    parts.append(json.dumps(plain.decode() if len(parts) else text))
-    return " ".join(part for part in parts if part != '""')
+        if tokenizer.is_special(token_id):
+            before, _, rest = rest.partition(tokenizer.token_bytes(token_id).decode())
+            parts += [json.dumps(before), f"<[{token_id}]>"]
+    return " ".join(part for part in (*parts, json.dumps(rest)) if part != '""')
 
 
-def free_text_lark(rule: str, ending: str, tokenizer: Tokenizer) -> str:
-    """A rule of a Lark grammar for any text up to and with `ending`, where it first occurs."""
+def free_text_lark(rule: str, endings: Sequence[str], tokenizer: Tokenizer) -> str:
+    """Rules of a Lark grammar, `rule` for any text up to and with the first of `endings`."""
+    names = [f"{rule}_{index}" for index in range(len(endings))]
+    rules = map(_free_text, names, endings, [tokenizer] * len(names))
+    return f"{rule}: {' | '.join(names)}\n" + "".join(rules)
+
+
+def _free_text(rule: str, ending: str, tokenizer: Tokenizer) -> str:
     ids = tokenizer.encode(ending, add_special_tokens=False)
     if any(map(tokenizer.is_special, ids)):
         return f"{rule}: /(.|\\n)*/ {literal_lark(ending, tokenizer)}\n"
@@ -87,7 +87,7 @@ def tagged_lark(parts: Sequence[TaggedPart], tokenizer: Tokenizer) -> str:
         end = literal_lark(part.end, tokenizer)
         rules += [
             f"tag_{index}: free_{index} {rest} {schema_lark(part.schema)} {end}\n",
-            free_text_lark(f"free_{index}", part.trigger, tokenizer),
+            free_text_lark(f"free_{index}", [part.trigger], tokenizer),
         ]
     return "".join(rules)
 
@@ -129,10 +129,6 @@ def _tagged_part(item: Any, triggers: list[str]) -> TaggedPart:
         if begin.startswith(trigger):
             return TaggedPart(trigger, begin, item.get("schema", {}), end)
     raise GrammarRefused(f"no trigger is the beginning of {begin!r}")
-
-
-def _opening(after: str, tokenizer: Tokenizer) -> str:
-    return f"start: free {_BREAK} @body\n" + free_text_lark("free", after, tokenizer)
 
 
 def _escaped(literal: str) -> str:

@@ -158,8 +158,8 @@ def test_a_prompt_longer_than_the_context_is_refused(live: Live) -> None:
 
 def test_what_is_not_supported_is_refused_by_name(live: Live) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(live.client(), "Hi", response_format={"type": "json_object"})
-    assert caught.value.param == "response_format"
+        ask(live.client(), "Hi", modalities=["text", "audio"])
+    assert caught.value.param == "modalities"
 
 
 def test_token_ids_outside_the_vocabulary_are_refused(live: Live) -> None:

@@ -219,8 +219,8 @@ def test_unknown_model_is_a_404(c: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({"format": "json"}, "format"),
-        ({"format": {"type": "object"}}, "format"),
+        ({"format": "yaml"}, "format"),
+        ({"format": {"not": {}}}, "'not' at #"),
         ({"think": True}, "think"),
         ({"think": "high"}, "think"),
         ({"images": ["aGk="]}, "images"),

@@ -72,8 +72,8 @@ def test_errors_are_told(made: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="not found") as caught:
         made.chat("gpt-0", USER)
     assert caught.value.status_code == 404
-    with pytest.raises(ollama.ResponseError, match="format"):
-        list(made.generate("tiny", "hi", format="json", stream=True))
+    with pytest.raises(ollama.ResponseError, match="'not' at #"):
+        list(made.generate("tiny", "hi", format={"not": {}}, stream=True))
     with pytest.raises(ollama.ResponseError, match="jaxserve serve MODEL"):
         made.pull("llama3")
 

@@ -140,14 +140,6 @@ def test_completion_logprobs_are_a_number_up_to_20(value: Any, code: str) -> Non
 @pytest.mark.parametrize(
     "body",
     [
-        {"response_format": {"type": "json_object"}},
-        {"response_format": {"type": "json_schema", "json_schema": {}}},
-        {"response_format": "json"},
-        {"structured_outputs": {"regex": "a"}},
-        {"guided_json": {}},
-        {"guided_regex": "a"},
-        {"guided_choice": ["a"]},
-        {"guided_grammar": "a"},
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}},
         {"use_beam_search": True},
@@ -176,7 +168,6 @@ def test_what_chat_can_not_do_is_refused_by_name(body: dict[str, Any]) -> None:
     [
         {"suffix": "x"},
         {"prompt_embeds": "abc"},
-        {"response_format": {"type": "json_object"}},
     ],
     ids=str,
 )

@@ -20,6 +20,7 @@ from jaxserve.engine.request import EngineLimits
 from jaxserve.errors import InvalidRequest
 from jaxserve.text.grammar import ANY_OBJECT, Grammar, GrammarWish, Kind
 from jaxserve.text.grammar_compiler import GrammarCompiler
+from jaxserve.text.grammar_source import free_text_lark
 from jaxserve.text.tokenizer import Tokenizer, load_tokenizer
 from tests.text.schemas import REFUSED, SCHEMAS
 from tests.text_fakes import BOS, ByteTokenizer, limits
@@ -38,8 +39,8 @@ class Bench:
         self.limits = engine_limits
         self.compiler = GrammarCompiler(tokenizer, engine_limits)
 
-    def compile(self, kind: Kind, source: str, *, after: str = "") -> Grammar:
-        wish = GrammarWish(kind, source, after)
+    def compile(self, kind: Kind, source: str, *, preface: str = "") -> Grammar:
+        wish = GrammarWish(kind, source, preface)
         return asyncio.run(self.compiler.compile(wish, param="response_format"))
 
     def allowed(self, constraint: Any) -> list[int]:
@@ -181,12 +182,15 @@ def test_a_structural_tag_holds_what_follows_its_trigger(bench: Bench) -> None:
         assert not bench.takes(grammar, text)
 
 
-@pytest.mark.parametrize("after", ["</think>", "<|end|>", "<|im_start|>"])
-def test_the_form_begins_after_a_literal_special_or_not(bench: Bench, after: str) -> None:
-    grammar = bench.compile("choice", '["yes", "no"]', after=after)
-    for text in (f"hm, yes</think{after}yes", f"{after}\n\nno"):
+@pytest.mark.parametrize("mark", ["</think>", "<|end|>", "<|im_start|>"])
+def test_a_form_begins_after_its_preface_whose_mark_is_special_or_not(
+    bench: Bench, mark: str
+) -> None:
+    preface = "preface: thought\n" + free_text_lark("thought", [mark, "!!"], bench.tokenizer)
+    grammar = bench.compile("choice", '["yes", "no"]', preface=preface)
+    for text in (f"hm, yes</think{mark}yes", f"{mark}no", "no!!yes"):
         assert bench.takes(grammar, text)
-    for text in ("yes", f"{after}maybe", f"{after}yes{after}"):
+    for text in ("yes", f"{mark}maybe", f"{mark}yes{mark}", "!! yes"):
         assert not bench.takes(grammar, text)
 
 

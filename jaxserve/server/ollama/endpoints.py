@@ -22,7 +22,7 @@ from jaxserve.server.ollama.schema import (
 from jaxserve.server.openai.chat import check_tools
 from jaxserve.server.parsing import unsupported
 from jaxserve.server.request_id import request_id_of
-from jaxserve.server.serving import respond, text_request
+from jaxserve.server.serving import held_to, respond, text_request
 from jaxserve.server.sse import JSON_LINES
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.timing import Stopwatch
@@ -72,7 +72,7 @@ async def _start_completion(
     prompt_ids = await _prompt_ids(state, body)
     reader = plain_reader() if body.raw else state.formats.reader(prompt_ids, None)
     shape = Completion(None if body.raw else prompt_ids, reader)
-    return _start(request, body, prompt_ids, shape=shape, watch=watch)
+    return await _start(request, body, prompt_ids, shape=shape, watch=watch)
 
 
 async def _start_message(request: Request, body: OllamaChatBody, watch: Stopwatch) -> OllamaAnswer:
@@ -86,7 +86,7 @@ async def _start_message(request: Request, body: OllamaChatBody, watch: Stopwatc
     prompt_ids = await state.generator.encode_chat(body.openai_messages(), options)
     schemas = {tool.function.name: tool.function.parameters for tool in body.tools}
     shape = Message(state.formats.reader(prompt_ids, schemas or None, whole=True))
-    return _start(request, body, prompt_ids, shape=shape, watch=watch)
+    return await _start(request, body, prompt_ids, shape=shape, watch=watch)
 
 
 def _check_thinking(state: ServerState, body: OllamaBody) -> None:
@@ -111,7 +111,7 @@ async def _prompt_ids(state: ServerState, body: OllamaGenerateBody) -> list[int]
     return [*body.context, *(prompt_ids[1:] if begins_again else prompt_ids)]
 
 
-def _start(
+async def _start(
     request: Request,
     body: OllamaBody,
     prompt_ids: list[int],
@@ -132,6 +132,8 @@ def _start(
     raw = isinstance(body, OllamaGenerateBody) and body.raw
     if not raw:
         text = replace(text, shown_ids=state.formats.shown_ids(calls=calls))
+    preface = "" if raw else state.formats.preface(prompt_ids)
+    text = await held_to(state, text, body.form, preface=preface)
     generation = start_generation(state.generator, [text], param="prompt")
     watch.submitted()
     model = state.model.resolve(body.model)

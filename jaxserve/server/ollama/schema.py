@@ -21,6 +21,7 @@ from jaxserve.server.fields import (
     wrong_type,
     wrong_value,
 )
+from jaxserve.server.forms import Form, OllamaFormat
 from jaxserve.server.ignored import unread
 from jaxserve.server.messages import ChatMessage, Tool, distinct
 from jaxserve.server.parsing import parse_body, unsupported, wrong
@@ -32,8 +33,6 @@ MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end no
 EFFORTS = ("low", "medium", "high")
 
 REFUSED = (
-    Refusal("format", "describe the form you want in the prompt: output can not be constrained",
-            is_empty),
     Refusal("images", "this model reads text only", is_empty),
     Refusal("suffix", "text is only continued: put everything into the prompt", is_empty),
     Refusal("template", "the model's own template is used; raw sends a prompt as it is", is_empty),
@@ -76,6 +75,7 @@ class OllamaBody(WireModel):
     model: Str = ""
     stream: Bool = True
     options: Options = Options()
+    format: OllamaFormat = None
     think: Annotated[Any, BeforeValidator(_think)] = None  # a bool or an effort
     logprobs: Bool = False
     top_logprobs: Alternatives = 0
@@ -83,6 +83,10 @@ class OllamaBody(WireModel):
     def check(self) -> None:
         if self.top_logprobs and not self.logprobs:
             raise wrong("top_logprobs", "needs logprobs to be true")
+
+    @property
+    def form(self) -> Form | None:
+        return Form("format", self.format) if self.format else None
 
     def as_openai(self) -> GenerationBody:
         """The same wish in the words that all dialects share."""

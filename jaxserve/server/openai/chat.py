@@ -17,7 +17,7 @@ from jaxserve.server.logprobs import chat_logprobs, prompt_logprobs
 from jaxserve.server.message_deltas import message_delta, whole_message
 from jaxserve.server.parsing import unsupported
 from jaxserve.server.schema import ChatBody, parse_chat
-from jaxserve.server.serving import Dialect, serve, text_request, truncation
+from jaxserve.server.serving import Dialect, held_to, serve, text_request, truncation
 from jaxserve.server.state import ServerState
 from jaxserve.text.calls.events import Reasoning
 from jaxserve.text.calls.reader import AnswerFormats, AnswerReader
@@ -76,7 +76,8 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
         max_tokens=state.max_tokens(len(prompt_ids), asked, by_api=None, param="messages"),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
-    return replace(request, shown_ids=state.formats.shown_ids(calls=body.parses_calls))
+    request = replace(request, shown_ids=state.formats.shown_ids(calls=body.parses_calls))
+    return await held_to(state, request, body.form, preface=state.formats.preface(prompt_ids))
 
 
 def check_tools(formats: AnswerFormats) -> None:

@@ -15,7 +15,7 @@ from jaxserve.server.logprobs import TextOffsets, completion_logprobs, prompt_lo
 from jaxserve.server.openai.echo import Echo, echo_ids, echo_text
 from jaxserve.server.parsing import wrong
 from jaxserve.server.schema import CompletionBody, Prompt, parse_completion
-from jaxserve.server.serving import Dialect, serve, text_request, truncation
+from jaxserve.server.serving import Dialect, held_to, serve, text_request, truncation
 from jaxserve.server.state import ServerState
 from jaxserve.text.prompt import check_token_ids
 from jaxserve.text.tokenizer import Tokenizer
@@ -49,7 +49,7 @@ async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answ
             max_tokens=num_fitting,
             num_logprobs=body.logprobs,
         )
-        requests.append(request)
+        requests.append(await held_to(state, request, body.form))
         echo = _echo(state.generator.tokenizer, body, prompt, prompt_ids)
         for _ in range(body.num_samples):
             choices.append(CompletionChoice(len(choices), body, prompt_ids, echo))

@@ -18,7 +18,7 @@ from jaxserve.server.ignored import naming_header
 from jaxserve.server.openai.chat import CHAT
 from jaxserve.server.openai.completions import COMPLETIONS
 from jaxserve.server.request_id import request_id_of
-from jaxserve.server.serving import respond, serve_body, text_request
+from jaxserve.server.serving import held_to, respond, serve_body, text_request
 from jaxserve.server.sse import TGI_EVENTS
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.tgi.answer import TgiAnswer, sequences_of
@@ -135,7 +135,7 @@ async def generate_request(
     parameters = body.parameters
     prompt_ids = await _prompt_ids(state, body.inputs, parameters.truncate)
     scores_tokens = scores_tokens or parameters.best_of > 1
-    return text_request(
+    request = text_request(
         state,
         body.as_openai(),
         id=id,
@@ -143,6 +143,7 @@ async def generate_request(
         max_tokens=_max_new_tokens(state, len(prompt_ids), parameters.max_new_tokens),
         num_logprobs=parameters.top_n_tokens if scores_tokens else None,
     )
+    return await held_to(state, request, parameters.form)
 
 
 async def _start(

@@ -24,6 +24,7 @@ from jaxserve.server.fields import (
     WireModel,
     wrong_value,
 )
+from jaxserve.server.forms import Form, TgiGrammar
 from jaxserve.server.ignored import unread
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import Refusal, refuse_unsupported
@@ -31,10 +32,7 @@ from jaxserve.server.schema import GenerationBody, Stops
 
 MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end not a number
 
-REFUSED = (
-    Refusal("grammar", "describe the form you want in the prompt: output can not be constrained"),
-    Refusal("adapter_id", "no adapters are served: leave it out"),
-)
+REFUSED = (Refusal("adapter_id", "no adapters are served: leave it out"),)
 
 
 def _positive(value: float) -> float:
@@ -61,6 +59,7 @@ class Parameters(WireModel):
     details: Bool = False
     decoder_input_details: Bool = False
     seed: Annotated[Int, Field(ge=0, le=2**64 - 1)] | None = None
+    grammar: TgiGrammar = None
     top_n_tokens: Annotated[Int, Field(ge=0)] = 0
 
     watermark: Bool = False  # checked, named in x-jaxserve-ignored, and not applied
@@ -70,6 +69,10 @@ class Parameters(WireModel):
         """Asking for a way to draw tokens is asking to draw them."""
         filters = self.top_k > 0 or self.top_p < 1 or self.typical_p < 1
         return self.do_sample or self.temperature != 1 or filters
+
+    @property
+    def form(self) -> Form | None:
+        return Form("parameters.grammar", self.grammar) if self.grammar else None
 
     def check(self) -> None:
         if self.best_of == 1:

@@ -11,6 +11,7 @@ from jaxserve.text.calls.answer import AnswerParser, PlainParser, answer_parser
 from jaxserve.text.calls.call_reader import Schemas
 from jaxserve.text.calls.description import ReasoningFormat, ToolFormat
 from jaxserve.text.calls.events import CallArguments, CallName, Event, joined
+from jaxserve.text.calls.preface import reasoning_preface
 from jaxserve.text.delta import TextDelta
 from jaxserve.text.tokenizer import Tokenizer
 
@@ -42,15 +43,24 @@ class AnswerFormats:
         whole: bool = False,
     ) -> AnswerReader:
         """What reads one continuation of the prompt; without `parallel` its first call only."""
-        tail = b"".join(map(self._tokenizer.token_bytes, prompt_ids[-MAX_PROMPT_TAIL:]))
         parser = answer_parser(
             self.tools,
             self.reasoning,
-            prompt=tail.decode(errors="replace"),
+            prompt=self._end_of(prompt_ids),
             schemas=schemas,
             whole=whole,
         )
         return AnswerReader(parser, parallel=parallel)
+
+    def preface(self, prompt_ids: Sequence[int]) -> str:
+        """What an answer that is held to a form may have before it (`GrammarWish.preface`)."""
+        if self.reasoning is None:
+            return ""
+        return reasoning_preface(self.reasoning, self._end_of(prompt_ids), self._tokenizer)
+
+    def _end_of(self, prompt_ids: Sequence[int]) -> str:
+        tail = b"".join(map(self._tokenizer.token_bytes, prompt_ids[-MAX_PROMPT_TAIL:]))
+        return tail.decode(errors="replace")
 
 
 def plain_reader() -> AnswerReader:

@@ -220,6 +220,7 @@ class DecoderConfig:
     num_learned_positions: int | None = None  # rows of a position embedding added to the tokens'
     qkv_clip: float | None = None  # largest magnitude of a query's, key's or value's number
     attention_multiplier: float | None = None  # in place of head_dim ** -0.5
+    attention_gate: bool = False  # a sigmoid of a projection weighs what heads give
     attention_softcap: float | None = None  # c: scores become c tanh(score / c)
     logit_softcap: float | None = None
     embedding_multiplier: float = 1.0

@@ -162,7 +162,7 @@ class Decoder(nnx.Module):
             given = None if self.layer_inputs is None else self.layer_inputs(tokens, x)
         turns = self._turns(metadata.positions)
         attend = partial(attention, metadata=metadata, one_token_per_row=one_token_per_row)
-        rows = Rows.of(metadata) if cache.states else None
+        rows = Rows.of(metadata, one_token_each=one_token_per_row) if cache.states else None
         kept: tuple[list[Any], list[Any]] = list(cache.pages), list(cache.states)
         places = cache_places(self.config)
         num_kept = sum(map(len, kept))

@@ -34,6 +34,7 @@ from jaxserve.models.weights import (
     targets,
     with_prefix,
     without_extra_layers,
+    without_parts,
 )
 
 
@@ -105,7 +106,8 @@ def _convert(
     progress: bool,
 ) -> tuple[jax.Array, ...]:
     opened = with_prefix(open_weights(folder), family.prefix)
-    stored = without_extra_layers(opened, family.extra_layers, num_layers=config.num_layers)
+    own = without_parts(opened, family.other_parts)
+    stored = without_extra_layers(own, family.extra_layers, num_layers=config.num_layers)
     wanted = targets(state, family, mesh, stored=stored.keys())
     ignored = ignored_keys(family, config)
     refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))

@@ -171,14 +171,14 @@ class ConfigReader:
             raise self.refused(name, value, f"handled are {', '.join(handled)}")
         return value
 
-    def table(self, name: str) -> ConfigReader | None:
+    def table(self, name: str, defaults: Mapping[str, Any] | None = None) -> ConfigReader | None:
         """The object under `name` with a reader of its own, or None when there is none."""
         value = self._value(name, None)
         if value is None:
             return None
         if not isinstance(value, dict):
             raise self.wrong(name, value, "an object")
-        return ConfigReader(value, f"{name} in {self._origin}")
+        return ConfigReader(value, f"{name} in {self._origin}", defaults)
 
     def require(self, name: str, only: Any) -> None:
         """Accept `name` when it is absent or says `only`; anything else is UnsupportedModel."""

@@ -40,6 +40,7 @@ class RopeKind:
     grows_queries: bool = False  # as RopeConfig.query_growth
     stretches_theta: bool = False  # by `alpha`, as Hunyuan does
     names_mscales: bool = False  # LongRoPE's attention factors, of short and long contexts
+    unread: tuple[str, ...] = ()  # parameters that change nothing for text
 
 
 def read_rope(
@@ -117,7 +118,9 @@ def _read_table(
         query_growth=_read_growth(table) if kind.grows_queries else None,
     )
     _refuse_misfit(table, rope, head_dim)
-    table.refuse_rest({**IGNORED, **(UNREAD_BESIDE_ALPHA if kind.stretches_theta else {})})
+    unread = dict.fromkeys(kind.unread, "changes nothing for text")
+    beside_alpha = UNREAD_BESIDE_ALPHA if kind.stretches_theta else {}
+    table.refuse_rest({**IGNORED, **beside_alpha, **unread})
     return rope
 
 

@@ -40,6 +40,7 @@ class Attention(nnx.Module):
             scale=config.attention_scale, window=layer.window, softcap=config.attention_softcap
         )
         self.q_proj = into_heads(heads, Q_HEADS)
+        self.gate_proj = into_heads(heads, Q_HEADS) if config.attention_gate else None
         self.k_proj = into_heads(row.num_heads, KV_HEADS) if has_kv else None
         self.v_proj = into_heads(row.num_heads, KV_HEADS) if has_values else None
         self.o_proj = Linear(
@@ -62,7 +63,10 @@ class Attention(nnx.Module):
             q = grown(q, turn)
         k, v = self._keys_and_values(x, turn)
         attended, pages = attend(q, k, v, pages, spec=self.spec)
-        return self.o_proj(attended.reshape(x.shape[0], -1)), pages
+        attended = attended.reshape(x.shape[0], -1)
+        if self.gate_proj is not None:
+            attended = attended * jax.nn.sigmoid(self.gate_proj(x))
+        return self.o_proj(attended), pages
 
     def _keys_and_values(
         self, x: jax.Array, turn: Rotation | None

@@ -180,6 +180,13 @@ def with_prefix(stored: Mapping[str, StoredTensor], prefix: str) -> Mapping[str,
     return {f"{prefix}{key}": tensor for key, tensor in stored.items()}
 
 
+def without_parts(
+    stored: Mapping[str, StoredTensor], parts: tuple[str, ...]
+) -> Mapping[str, StoredTensor]:
+    """`stored` without the keys that begin as one of `parts` does."""
+    return {key: tensor for key, tensor in stored.items() if not key.startswith(parts)}
+
+
 def without_extra_layers(
     stored: Mapping[str, StoredTensor], prefix: str, *, num_layers: int
 ) -> Mapping[str, StoredTensor]:

@@ -34,6 +34,7 @@ RULES = {
     ax.LATENT: Rule(None),
     ax.MLP: Rule(ax.TENSOR, uneven="refuse"),
     ax.CHANNELS: Rule(ax.TENSOR, uneven="refuse"),
+    ax.STATE_HEADS: Rule(ax.TENSOR, uneven="refuse"),
     ax.VOCAB: Rule(ax.TENSOR),
     ax.EXPERTS: Rule(ax.EXPERT, uneven="refuse"),
     ax.PAGES: Rule(None),

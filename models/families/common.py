@@ -74,14 +74,17 @@ class Sizes(TypedDict):
     max_model_len: int
 
 
-def read_sizes(raw: ConfigReader, *, activation: str = "hidden_act") -> Sizes:
-    """The sizes; `activation` is the name of the attribute that says how the MLP bends."""
+def read_sizes(
+    raw: ConfigReader, *, activation: str = "hidden_act", mlp_dim: str = "intermediate_size"
+) -> Sizes:
+    """The sizes; `activation` is the name of the attribute that says how the MLP bends, `mlp_dim`
+    of the one that says how wide it is."""
     embed_dim = raw.integer("hidden_size")
     num_q_heads = raw.integer("num_attention_heads")
     return Sizes(
         vocab_size=raw.integer("vocab_size"),
         embed_dim=embed_dim,
-        mlp_dim=raw.integer("intermediate_size"),
+        mlp_dim=raw.integer(mlp_dim),
         num_q_heads=num_q_heads,
         num_kv_heads=_num_kv_heads(raw, num_q_heads),
         head_dim=_head_dim(raw, embed_dim, num_q_heads),

@@ -24,11 +24,11 @@ class Family:
     maps a module of the checkpoint to the path of one in `Decoder`, or to a layout that holds
     several; its weight and bias follow, where the config makes them. Where two rows lead to the
     same module, the one that is stored counts. `prefix` begins the keys of all modules but the
-    output's; a checkpoint may leave it out. `extra_layers` begins
-    the keys of layers whose number is past the config's: they only guess tokens ahead, and are not
-    read. `ignored_keys` are keys that released checkpoints hold
-    and nothing needs. `ignored` are config attributes without effect here, with the reason, beyond
-    those that no family needs.
+    output's; a checkpoint may leave it out. `extra_layers` begins the keys of layers whose number
+    is past the config's: they only guess tokens ahead, and are not read. `other_parts` begin the
+    keys of other models in the same files, which are not read either. `ignored_keys` are keys that
+    released checkpoints hold and nothing needs. `ignored` are config attributes without effect
+    here, with the reason, beyond those that no family needs.
     """
 
     read_config: Callable[[ConfigReader], DecoderConfig]
@@ -37,5 +37,6 @@ class Family:
     models: str = ""
     prefix: str = ""
     extra_layers: str = ""
+    other_parts: tuple[str, ...] = ()
     ignored_keys: frozenset[str] = frozenset()
     ignored: Mapping[str, str] = field(default_factory=dict)

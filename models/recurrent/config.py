@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxserve.sharding.axes import CHANNELS, LogicalAxes
+from jaxserve.sharding.axes import CHANNELS, STATE_HEADS, LogicalAxes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,4 +34,33 @@ class ShortConvConfig:
         return (StateArray(shape=(self.width - 1, self.channels), axes=(None, CHANNELS)),)
 
 
-RecurrentConfig = ShortConvConfig
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatedDeltaConfig:
+    """A gated delta net (arXiv:2412.06464): a matrix per value head, from keys to values."""
+
+    num_key_heads: int
+    num_value_heads: int  # a key head serves so many of them, one after another
+    key_dim: int
+    value_dim: int
+    width: int  # of the convolution before it, in tokens
+
+    @property
+    def values_per_key(self) -> int:
+        return self.num_value_heads // self.num_key_heads
+
+    @property
+    def state(self) -> tuple[StateArray, ...]:
+        """The convolution's last inputs, oldest first, and the matrices."""
+        groups, per_key = self.num_key_heads, self.values_per_key
+        inputs = 2 * self.key_dim + per_key * self.value_dim
+        return (
+            StateArray(shape=(self.width - 1, groups, inputs), axes=(None, STATE_HEADS, None)),
+            StateArray(
+                shape=(groups, per_key, self.key_dim, self.value_dim),
+                axes=(STATE_HEADS, None, None, None),
+                dtype="float32",
+            ),
+        )
+
+
+RecurrentConfig = ShortConvConfig | GatedDeltaConfig

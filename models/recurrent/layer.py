@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxserve.models.config import DecoderConfig, LayerConfig
+from jaxserve.models.recurrent.config import GatedDeltaConfig, ShortConvConfig
+from jaxserve.models.recurrent.gated_delta import GatedDelta
 from jaxserve.models.recurrent.short_conv import ShortConv
 
 
@@ -16,6 +18,10 @@ def recurrent_layer(config: DecoderConfig, layer: LayerConfig, *, dtype: jnp.dty
     It is called with x [T, D], its state and the step's Rows, and returns [T, D] and the state
     after these tokens.
     """
-    if layer.recurrent is None:
-        return None
-    return ShortConv(layer.recurrent, config.embed_dim, dtype=dtype)
+    match layer.recurrent:
+        case ShortConvConfig():
+            return ShortConv(layer.recurrent, config.embed_dim, dtype=dtype)
+        case GatedDeltaConfig():
+            return GatedDelta(layer.recurrent, config, dtype=dtype)
+        case _:
+            return None

@@ -22,9 +22,10 @@ class Rows(NamedTuple):
     slots: jax.Array  # i32[R]; an idle row's is not its own
     begin: jax.Array  # bool[R]; the row's first token is the first of its sequence
     of_token: jax.Array  # i32[T]; idle tokens give the last row
+    one_token_each: bool  # static: token r is row r's
 
     @classmethod
-    def of(cls, metadata: AttentionMetadata) -> Rows:
+    def of(cls, metadata: AttentionMetadata, *, one_token_each: bool) -> Rows:
         positions, bounds = metadata.positions, metadata.cu_q_lens
         assert metadata.slots is not None, "layers with a state need the slots of a step's rows"
         return cls(
@@ -33,6 +34,7 @@ class Rows(NamedTuple):
             slots=metadata.slots,
             begin=jnp.take(positions, bounds[:-1], mode="clip") == 0,
             of_token=row_of_token(bounds, len(positions)),
+            one_token_each=one_token_each,
         )
 
     def read(self, state: jax.Array) -> jax.Array:

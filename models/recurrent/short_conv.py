@@ -49,10 +49,19 @@ def convolve(
 class ConvWeight(nnx.Module):
     """A weight for each channel and token, as PyTorch stores it: [channels, 1, width]."""
 
-    def __init__(self, config: ShortConvConfig, *, dtype: jnp.dtype):
-        shape = (config.channels, 1, config.width)
-        self.weight = param(shape, (CHANNELS, None, None), dtype=dtype)
-        self.bias = param(shape[:1], (CHANNELS,), dtype=dtype) if config.bias else None
+    def __init__(
+        self,
+        width: int,
+        channels: int,
+        axis: str,
+        *,
+        bias: bool,
+        dtype: jnp.dtype,
+        parts: int | None = None,
+    ):
+        shape, whole = (channels, 1, width), parts or channels
+        self.weight = param(shape, (axis, None, None), dtype=dtype, parts=(whole, 1, width))
+        self.bias = param(shape[:1], (axis,), dtype=dtype, parts=(whole,)) if bias else None
 
 
 class ShortConv(nnx.Module):
@@ -66,7 +75,9 @@ class ShortConv(nnx.Module):
         self.b_proj = projection(*inward)
         self.c_proj = projection(*inward)
         self.x_proj = projection(*inward)
-        self.conv = ConvWeight(config, dtype=dtype)
+        self.conv = ConvWeight(
+            config.width, config.channels, CHANNELS, bias=config.bias, dtype=dtype
+        )
         self.out_proj = projection((embed_dim, config.channels), (EMBED, CHANNELS))
 
     def __call__(

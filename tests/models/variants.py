@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from tests.models.hybrid_variants import HYBRID_VARIANTS
 from tests.models.moe_variants import MOE_VARIANTS
 from tests.models.variant import EXPERTS, PATTERN, YARN, Variant, family
 
@@ -338,20 +339,6 @@ VARIANTS = {
         },
         **LATENT,
     ),
-    **family(
-        "Lfm2ForCausalLM",
-        {
-            "lfm2": {"layer_types": ["conv", "full_attention", "conv", "conv"]},
-            "lfm2-untied-biases": {
-                "full_attn_idxs": [1, 2],
-                "tie_word_embeddings": False,
-                "conv_bias": True,
-                "conv_L_cache": 4,
-                "block_auto_adjust_ff_dim": False,
-            },
-        },
-        num_hidden_layers=4,
-        block_multiple_of=16,
-    ),
+    **HYBRID_VARIANTS,
     **MOE_VARIANTS,
 }

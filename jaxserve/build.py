@@ -36,7 +36,12 @@ from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
 from jaxserve.models.loading import load_model
-from jaxserve.models.source import read_generation_config, read_raw_config, weight_files
+from jaxserve.models.source import (
+    is_gguf,
+    read_generation_config,
+    read_raw_config,
+    weight_files,
+)
 from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
 from jaxserve.sharding.mesh import make_mesh
@@ -147,8 +152,8 @@ def _limits(
 
 
 def _model_info(source: ModelSource, built: BuiltEngine) -> ModelInfo:
-    is_hub_id = source.model is not None and not Path(source.model).expanduser().is_dir()
-    own = source.model if is_hub_id and source.model else built.folder.resolve().name
+    is_hub_id = source.model is not None and not Path(source.model).expanduser().exists()
+    own = source.model if is_hub_id and source.model else _own_name(built.folder)
     names = source.served_model_name or (own,)
     return ModelInfo(
         names=names,
@@ -159,6 +164,10 @@ def _model_info(source: ModelSource, built: BuiltEngine) -> ModelInfo:
         also=(own, own.rpartition("/")[2]),
         details=_model_details(source, built),
     )
+
+
+def _own_name(folder: Path) -> str:
+    return folder.stem if is_gguf(folder) else folder.resolve().name
 
 
 def _model_details(source: ModelSource, built: BuiltEngine) -> ModelDetails:

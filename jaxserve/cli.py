@@ -56,7 +56,7 @@ class Convert:
     """Write a model's weights as `serve` needs them, so that later starts read them faster."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A folder or a Hugging Face hub id."""
+    """A folder, a GGUF file or a Hugging Face hub id."""
     out: Annotated[Path, tyro.conf.Positional]
     """A new folder; `jaxserve serve OUT` restores it onto any number of devices."""
     revision: str | None = None

@@ -40,7 +40,7 @@ class ModelSource:
     """Which model, and in what precision."""
 
     model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
-    """A folder or a Hugging Face hub id. Without it the model that ships with jaxserve."""
+    """A folder, a GGUF file or a Hugging Face hub id. Without it the model that ships."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     served_model_name: tuple[str, ...] = ()

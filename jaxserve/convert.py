@@ -13,6 +13,7 @@ from typing import TextIO
 
 import jax
 import jax.numpy as jnp
+import orjson
 from jax.sharding import Mesh
 
 from jaxserve.config import ModelSource
@@ -21,8 +22,14 @@ from jaxserve.models.checkpoint import INDEX_FILE, stored_dtype
 from jaxserve.models.converted import write_params
 from jaxserve.models.hub import SHIPPED, resolve
 from jaxserve.models.loading import load_model
-from jaxserve.models.source import open_weights
+from jaxserve.models.source import (
+    is_gguf,
+    open_weights,
+    read_generation_config,
+    read_raw_config,
+)
 from jaxserve.sharding.mesh import make_mesh
+from jaxserve.text.gguf_tokenizer import GgufVocabulary
 
 DESCRIPTIONS = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*", "README*")
 
@@ -63,9 +70,25 @@ def _host_mesh() -> Mesh:
 
 
 def _copy_descriptions(folder: Path, target: Path) -> None:
+    if is_gguf(folder):
+        _write_descriptions(folder, target)
+        return
     for pattern in DESCRIPTIONS:
         for file in folder.rglob(pattern):
             copy = target / file.relative_to(folder)
             if file.is_file() and file.name != INDEX_FILE:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
+
+
+def _write_descriptions(file: Path, target: Path) -> None:
+    """What a GGUF file says of its model, as a folder says it."""
+    vocabulary = GgufVocabulary(file)
+    vocabulary.tokenizer().save_pretrained(target)
+    ends = sorted(vocabulary.eos_ids())
+    generation = {**read_generation_config(file), "eos_token_id": ends}
+    for name, content in {
+        "config.json": read_raw_config(file),
+        "generation_config.json": generation,
+    }.items():
+        (target / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

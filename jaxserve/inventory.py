@@ -15,7 +15,7 @@ from jaxserve.errors import CheckpointError, JaxserveError
 from jaxserve.models.families.listing import as_text, supported_families
 from jaxserve.models.families.registry import read_model_config
 from jaxserve.models.footprint import Footprint, footprint
-from jaxserve.models.hub import LocalModel, local_models
+from jaxserve.models.hub import LocalModel, local_models, model_path
 from jaxserve.models.source import open_weights, read_raw_config
 
 DTYPE = jnp.dtype("bfloat16")
@@ -48,6 +48,7 @@ def judge(folder: Path) -> Verdict:
     """Whether the model in `folder` can be served, by its config and its files' headers."""
     architecture = "?"
     try:
+        folder = model_path(folder)
         raw = read_raw_config(folder)
         names = raw.get("architectures")
         architecture = str(names[0]) if isinstance(names, list) and names else "?"

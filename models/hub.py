@@ -7,6 +7,7 @@ there. A name that looks like a path is never sent to the hub.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,16 @@ import jaxserve.shipped
 from jaxserve.errors import CheckpointError
 
 SHIPPED = "tiny-chat"
+GGUF = ".gguf"
 WANTED_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 UNWANTED_FILES = ("consolidated*", "original/*", "onnx/*")  # the same weights in other formats
 
 
 def resolve(model: str | None, *, revision: str | None) -> Path:
-    """The folder of `model`: a folder, a hub id, or None for the model that ships with jaxserve.
+    """Where `model` is: a folder, a GGUF file, a hub id, or None for the model that ships.
+
+    A folder that holds one model in GGUF and no safetensors stands for that file.
 
     HF_TOKEN, HF_HUB_OFFLINE and HF_HOME are honoured. Raises CheckpointError naming the way out.
     """
@@ -30,15 +35,34 @@ def resolve(model: str | None, *, revision: str | None) -> Path:
         raise CheckpointError("the model's name is empty; give a folder or a hub id")
     path = Path(model).expanduser()
     if path.is_dir():
+        return model_path(path)
+    if path.suffix == GGUF and path.is_file():
         return path
     if path.exists():
-        raise CheckpointError(f"{model} is a file; give the folder that holds it")
+        raise CheckpointError(f"{model} is a file; give the folder that holds it, or a GGUF file")
     if _looks_like_path(model):
         raise CheckpointError(
             f"there is no folder {model}; give an existing folder, or a hub id such as "
             "HuggingFaceTB/SmolLM2-135M-Instruct"
         )
     return _download(model, revision)
+
+
+def model_path(folder: Path) -> Path:
+    """`folder`, or the one model in GGUF that is all it holds.
+
+    Raises CheckpointError when there are several.
+    """
+    files = sorted(folder.glob(f"*{GGUF}"))
+    if not files or any(folder.glob("*.safetensors")):
+        return folder
+    firsts = [file for file in files if not _LATER_PART.search(file.name)]
+    if len(firsts) != 1:
+        raise CheckpointError(
+            f"{folder} holds several models; give the path of one: "
+            f"{', '.join(file.name for file in firsts)}"
+        )
+    return firsts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +134,7 @@ def _download(model: str, revision: str | None) -> Path:
         )
     except Exception as error:  # its own errors, and those of whichever HTTP client it is built on
         raise CheckpointError(_way_out(model, revision, error)) from error
-    return Path(folder)
+    return model_path(Path(folder))
 
 
 def _way_out(model: str, revision: str | None, error: Exception) -> str:

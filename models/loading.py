@@ -25,7 +25,7 @@ from jaxserve.models.families.registry import read_model_config
 from jaxserve.models.making import Option, choice
 from jaxserve.models.quantization import Quantization
 from jaxserve.models.quantized import Choice, quantizations, quantize_modules
-from jaxserve.models.source import open_weights, read_raw_config
+from jaxserve.models.source import config_origin, open_weights, read_raw_config
 from jaxserve.models.weights import (
     ignored_keys,
     load_params,
@@ -71,7 +71,7 @@ def load_model(
     max_model_len: int | None = None,
     quantize: Option | None = None,
 ) -> LoadedModel:
-    """Load a folder in the Hugging Face format, or one that was converted, onto `mesh`.
+    """Load a Hugging Face folder, one that was converted, or a GGUF file onto `mesh`.
 
     Weights are cast to `dtype`.
 
@@ -82,7 +82,7 @@ def load_model(
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
     """
-    family, config = read_model_config(read_raw_config(folder), str(folder / "config.json"))
+    family, config = read_model_config(read_raw_config(folder), config_origin(folder))
     if max_model_len is not None:
         config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
     weights = _weights(folder, config, quantize)

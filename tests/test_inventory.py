@@ -9,6 +9,7 @@ import pytest
 from jaxserve.inventory import Verdict, in_units, judge, listing, print_local, print_supported
 from jaxserve.models.footprint import Footprint
 from jaxserve.models.hub import LocalModel
+from tests.models.gguf.gguf_files import tiny_gguf
 from tests.tiny_models import write_tiny_llama
 
 
@@ -39,6 +40,14 @@ def test_missing_files_are_the_reason(tmp_path: Path) -> None:
     assert "Pickles can run code" in judge(folder).refusal
     (folder / "config.json").unlink()
     assert judge(folder).architecture == "?"
+
+
+def test_a_folder_with_a_gguf_file_is_judged_by_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    file = tiny_gguf(tmp_path / "original", tmp_path / "folder" / "a.gguf")
+    assert judge(tmp_path / "folder") == judge(tmp_path / "original")
+    (tmp_path / "folder" / "b.gguf").write_bytes(file.read_bytes())
+    assert "several models" in judge(tmp_path / "folder").refusal
 
 
 def test_a_listing_has_a_row_a_model_and_reasons_below() -> None:

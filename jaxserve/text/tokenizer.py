@@ -1,7 +1,7 @@
 """What does the model's vocabulary say: text to ids, ids to bytes, which ids are special?
 
-The tokenizer of a Hugging Face folder behind a small interface. Reads local files only and never
-runs code that came with a model.
+The tokenizer of a Hugging Face folder or a GGUF file behind a small interface. Reads local files
+only and never runs code that came with a model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jaxserve.errors import CheckpointError, InvalidRequest
+from jaxserve.models.gguf.file import SUFFIX
 from jaxserve.text.chat import ChatOptions, ChatTemplate
+from jaxserve.text.gguf_tokenizer import GgufVocabulary
 from jaxserve.text.vocabulary import token_bytes_table
 
 
@@ -116,11 +118,14 @@ class FolderTokenizer:
 
 
 def load_tokenizer(folder: Path) -> FolderTokenizer:
-    """The tokenizer of a model folder. Raises CheckpointError."""
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder, so it has no tokenizer")
+    """The tokenizer of a model folder or GGUF file. Raises CheckpointError."""
     # It advises to install PyTorch, which a tokenizer does not need.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    if folder.suffix == SUFFIX:
+        vocabulary = GgufVocabulary(folder)
+        return FolderTokenizer(vocabulary.tokenizer(), eos_ids=frozenset(vocabulary.eos_ids()))
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder, so it has no tokenizer")
     # Imported here: it takes a second, and only serving needs it.
     from transformers import AutoTokenizer
 

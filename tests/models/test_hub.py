@@ -58,6 +58,19 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
         resolve("", revision=None)
 
 
+def test_a_gguf_file_is_taken_and_so_is_the_only_one_of_a_folder(tmp_path: Path) -> None:
+    parts = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"")
+    assert resolve(str(parts[0]), revision=None) == parts[0]
+    assert resolve(str(tmp_path), revision=None) == parts[0]
+    (tmp_path / "other.gguf").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"several models; .*: m-00001-of-00002.gguf, other"):
+        resolve(str(tmp_path), revision=None)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert resolve(str(tmp_path), revision=None) == tmp_path
+
+
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="is a file; give the folder that holds it"):

@@ -142,6 +142,7 @@ class MoEConfig:
     weighs_inputs: bool = False  # scores multiply what goes into an expert, not what comes out
     shared_mlp_dim: int | None = None  # of an MLP that every token goes through besides
     shared_gate: bool = False  # a sigmoid of the token weighs that MLP
+    beside_mlp: bool = False  # the layer's MLP stays, and both have norms (`beside.py`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from flax import nnx
 
 from jaxserve.models.attention.interface import AttentionBackend, AttentionMetadata
 from jaxserve.models.attention.softcap import softcapped
+from jaxserve.models.beside import ExpertsBeside
 from jaxserve.models.cache import Cache, cache_places
 from jaxserve.models.config import DecoderConfig, LayerConfig, RopeConfig
 from jaxserve.models.latent_attention import LatentAttention
@@ -65,10 +66,14 @@ class DecoderLayer(nnx.Module):
         self.self_attn = _attention(config, layer, dtype)
         self.post_self_attn_layernorm = norm(after)
         self.post_attention_layernorm = norm(before and block != "parallel_shared_norm")
+        is_beside = layer.moe is not None and layer.moe.beside_mlp
         self.mlp = (
             FeedForward(config, dtype=dtype, mlp_dim=layer.mlp_dim)
-            if layer.moe is None
+            if layer.moe is None or is_beside
             else MixtureOfExperts(config, layer.moe, dtype=dtype)
+        )
+        self.beside = (
+            ExpertsBeside(config, layer.moe, dtype=dtype) if layer.moe and is_beside else None
         )
         self.post_mlp_layernorm = norm(after)
         self.inputs_gate = (
@@ -108,7 +113,10 @@ class DecoderLayer(nnx.Module):
                     into = normed(self.post_attention_layernorm, x)
                 case _:
                     into = normed(self.post_attention_layernorm, after)
-            x = after + self._weighed(normed(self.post_mlp_layernorm, self.mlp(into)))
+            made = self.mlp(into)
+            if self.beside is not None:
+                made = self.beside(after, made)
+            x = after + self._weighed(normed(self.post_mlp_layernorm, made))
         if self.inputs_gate is not None and given is not None:
             with jax.named_scope("layer_inputs"):
                 x = self.inputs_gate(x, given)

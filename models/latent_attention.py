@@ -18,7 +18,7 @@ from jax import lax
 
 from jaxserve.models.attention.interface import AttentionSpec
 from jaxserve.models.config import DecoderConfig, LatentConfig, LayerConfig, NormConfig
-from jaxserve.models.layers import Linear, param
+from jaxserve.models.layers import Linear, floats, param
 from jaxserve.models.norms import Norm
 from jaxserve.models.rope import Rotation, grown, rotate
 from jaxserve.models.self_attention import Attend
@@ -42,7 +42,7 @@ class PerHead(nnx.Module):
         return self._product("tnr,nhr->tnh", heads)
 
     def _product(self, letters: str, heads: jax.Array) -> jax.Array:
-        weight = self.weight[...]
+        weight = floats(self.weight)
         exact = lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
         weight = weight.reshape(self.num_heads, -1, weight.shape[-1])
         y = jnp.einsum(letters, heads, weight, precision=exact, preferred_element_type=jnp.float32)

@@ -68,6 +68,11 @@ def slab(weight: Weight, number: jax.Array) -> Weight:
     return weight[...][number] if is_dense(weight) else weight.slab(number)
 
 
+def floats(weight: Weight) -> jax.Array:
+    """The weight itself, where nothing but floats will do."""
+    return weight[...] if is_dense(weight) else weight.floats()
+
+
 def is_dense(weight: Weight) -> bool:
     """Whether it is stored as floats."""
     return isinstance(weight, nnx.Variable | jax.Array)

@@ -21,6 +21,7 @@ Make = Callable[[np.ndarray], np.ndarray]
 """Makes a part of a quantised weight of whole rows of its floats."""
 GROUP_SIZES = (32,)
 _ENDS = ("embed_tokens.weight", "lm_head.weight")
+_LOOKED_UP = ("embed_positions.weight", "layer_inputs.embed_tokens.weight")
 
 
 def choice(option: Option, *, tied_embeddings: bool) -> Choice:
@@ -38,7 +39,7 @@ def choice(option: Option, *, tied_embeddings: bool) -> Choice:
     def choose(path: str, shape: tuple[int, ...]) -> Quantization | None:
         if path == output:
             return ends
-        if path in (*_ENDS, "embed_positions.weight") or shape[-2] == 1:
+        if path in (*_ENDS, *_LOOKED_UP) or shape[-2] == 1:
             return None
         return in_groups(shape[-1]) if option == "int4" else ends
 

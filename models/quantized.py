@@ -19,13 +19,14 @@ from flax import nnx
 from jax import lax
 
 from jaxserve.models.grouping import grouped_product
+from jaxserve.models.latent_attention import PerHead
 from jaxserve.models.layers import Embedding, Linear, dense_product, param
 from jaxserve.models.moe import ExpertLinear
 from jaxserve.models.quantization import Quantization
 from jaxserve.sharding.axes import GROUPS, TENSOR, LogicalAxes
 from jaxserve.sharding.rules import RULES
 
-QUANTIZABLE = (Linear, Embedding, ExpertLinear)
+QUANTIZABLE = (Linear, Embedding, ExpertLinear, PerHead)
 Choice = Callable[[str, tuple[int, ...]], Quantization | None]
 """How the weight at a path, of a shape, is stored; None: as floats."""
 
@@ -63,6 +64,10 @@ class QuantizedWeight(nnx.Module):
         """[T, in] for i32[T], clipped to the rows there are."""
         taken = self.arrays.map(lambda part: jnp.take(part, index, axis=0, mode="clip"))
         return taken.floats(self.dtype)
+
+    def floats(self) -> jax.Array:
+        """[..., out, in]: what it stands for."""
+        return self.arrays.floats(self.dtype)
 
     def slab(self, number: jax.Array) -> QuantizedArrays:
         """The weight of one expert."""

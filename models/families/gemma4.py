@@ -9,9 +9,11 @@ from jaxserve.models.config import (
     DecoderConfig,
     LayerConfig,
     LayerInputsConfig,
+    MoEConfig,
     NormConfig,
     QKNormConfig,
     RopeConfig,
+    RoutingConfig,
 )
 from jaxserve.models.families.common import (
     ATTENTION,
@@ -24,11 +26,12 @@ from jaxserve.models.families.common import (
     read_kinds,
     read_sizes,
 )
+from jaxserve.models.families.common_moe import read_num_chosen
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.gemma2 import NORMS
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import read_rope_by_kind
-from jaxserve.models.stored import Modules, tensor
+from jaxserve.models.stored import Modules, fused, tensor
 
 DEFAULTS = {
     "vocab_size": 262144,
@@ -67,6 +70,19 @@ LAYER_INPUTS: Modules = {
 
 MULTIPLIERS: Modules = {"model.layers.*.layer_scalar": tensor("layers.*.multiplier")}
 
+EXPERTS: Modules = {
+    "model.layers.*.router.proj": "layers.*.beside.router",
+    "model.layers.*.router.scale": tensor("layers.*.beside.router_norm.weight"),
+    "model.layers.*.router.per_expert_scale": tensor("layers.*.beside.expert_multipliers"),
+    "model.layers.*.experts.gate_up_proj": tensor(
+        fused("layers.*.beside.experts.gate_proj.weight", "layers.*.beside.experts.up_proj.weight")
+    ),
+    "model.layers.*.experts.down_proj": tensor("layers.*.beside.experts.down_proj.weight"),
+    "model.layers.*.post_feedforward_layernorm_1": "layers.*.beside.mlp_norm",
+    "model.layers.*.pre_feedforward_layernorm_2": "layers.*.beside.input_norm",
+    "model.layers.*.post_feedforward_layernorm_2": "layers.*.beside.output_norm",
+}
+
 NOT_SHARED = frozenset(
     f"model.layers.*.self_attn.{name}.weight" for name in ("k_proj", "v_proj", "k_norm", "v_norm")
 )
@@ -79,7 +95,6 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     attention_bias = raw.flag("attention_bias", False)
     if raw.has("use_bidirectional_attention"):  # among tokens of images, which there are none of
         raw.require("use_bidirectional_attention", "vision")
-    raw.require("enable_moe_block", False)
     return DecoderConfig(
         **sizes,
         layers=_read_layers(raw, sizes),
@@ -101,6 +116,18 @@ def _read_layer_inputs(raw: ConfigReader) -> LayerInputsConfig | None:
     return LayerInputsConfig(size=size, vocab_size=rows) if size else None
 
 
+def _read_experts(raw: ConfigReader) -> MoEConfig | None:
+    if not raw.flag("enable_moe_block", False):
+        return None
+    num_experts = raw.integer("num_experts")
+    num_chosen = read_num_chosen(raw, "top_k_experts", num_experts=num_experts)
+    return MoEConfig(
+        routing=RoutingConfig(num_experts=num_experts, num_chosen=num_chosen, normalised=True),
+        mlp_dim=raw.integer("moe_intermediate_size"),
+        beside_mlp=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Heads:
     """The sizes of one layer's attention."""
@@ -114,13 +141,14 @@ def _read_layers(raw: ConfigReader, sizes: Sizes) -> tuple[LayerConfig, ...]:
     heads = _read_heads(raw, sizes, kinds)
     ropes = _read_ropes(raw, sizes, kinds, heads)
     num_own = len(kinds) - raw.index("num_kv_shared_layers", 0)
-    window = raw.integer("sliding_window")
+    window, moe = raw.integer("sliding_window"), _read_experts(raw)
     are_keys = raw.flag("attention_k_eq_v", False)
     is_double = raw.flag("use_double_wide_mlp", False)
     return tuple(
         LayerConfig(
             rope=ropes[kind],
             window=window if kind == SLIDING else None,
+            moe=moe,
             head_dim=heads[index].head_dim,
             num_kv_heads=heads[index].num_kv_heads,
             mlp_dim=sizes["mlp_dim"] * 2 if is_double and index >= num_own else None,
@@ -196,6 +224,7 @@ FAMILY = Family(
         **GATED_MLP,
         **LAYER_INPUTS,
         **MULTIPLIERS,
+        **EXPERTS,
     },
     ignored_keys=NOT_SHARED,
     ignored=dict.fromkeys(

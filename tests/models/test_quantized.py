@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxserve.models.grouping import grouped_product
+from jaxserve.models.latent_attention import PerHead
 from jaxserve.models.quantization import Quantization
 from jaxserve.models.quantized import QuantizedArrays, QuantizedWeight
 from tests.models.tolerance import assert_agrees
@@ -60,6 +61,16 @@ def floats_of(weight: QuantizedWeight) -> np.ndarray:
 def test_products_are_those_of_the_floats(name: str) -> None:
     weight = random_weight(FORMS[name], 24, 64)
     assert_agrees(weight.product(X), np.asarray(X) @ floats_of(weight).T)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_matrices_of_heads_are_those_of_the_floats(name: str) -> None:
+    dense, held = (PerHead(3, 8, 64, dtype=FLOAT32) for _ in range(2))
+    held.weight = random_weight(FORMS[name], 24, 64)
+    dense.weight[...] = jnp.asarray(floats_of(held.weight))
+    heads, latents = jnp.ones((5, 3, 8)), jnp.stack([X] * 3, axis=1)
+    assert_agrees(held.into_latent(heads), dense.into_latent(heads))
+    assert_agrees(held.out_of_latent(latents), dense.out_of_latent(latents))
 
 
 @pytest.mark.parametrize("name", FORMS)

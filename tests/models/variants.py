@@ -144,6 +144,14 @@ VARIANTS = {
                 "use_double_wide_mlp": True,
                 "final_logit_softcapping": 3.0,
             },
+            "gemma4-experts": {
+                "hidden_size_per_layer_input": 0,
+                "enable_moe_block": True,
+                "num_experts": 5,
+                "top_k_experts": 2,
+                "moe_intermediate_size": 16,
+                "num_hidden_layers": 2,
+            },
             "gemma4-keys-are-values": {
                 "hidden_size_per_layer_input": 0,
                 "attention_k_eq_v": True,

@@ -188,7 +188,8 @@ class EngineLoop:
                 deltas += self._scheduler.commit(before.step, result)
                 self._masks.ask(row.request for row in before.step.rows if row.samples)
             elif flying is None and self._scheduler.num_unfinished:
-                assert self._scheduler.awaits_mask, "no request can run"
+                # Which ones wait for a mask may have changed since they were not planned.
+                assert self._scheduler.num_constrained, "no request can run"
                 self._masks.wait()
             self._hand_out(deltas, landed=before, flying=flying)
 

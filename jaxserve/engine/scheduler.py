@@ -60,11 +60,9 @@ class Scheduler:
         return len(self._unfinished)
 
     @property
-    def awaits_mask(self) -> bool:
-        """Whether some request can not draw its next token because its mask is not there yet."""
-        return any(
-            request.constraint is not None and request.mask is None for request in self._unfinished
-        )
+    def num_constrained(self) -> int:
+        """How many unfinished requests there are that may wait for a mask."""
+        return sum(request.constraint is not None for request in self._unfinished)
 
     @property
     def sizes(self) -> FixedSizes:

@@ -528,7 +528,7 @@ def test_a_row_waits_for_its_mask_and_nobody_waits_for_the_row(new_driver: NewDr
     driver.step()
     driver.step()
     made, slow.mask = slow.mask, None
-    assert driver.scheduler.awaits_mask
+    assert driver.scheduler.num_constrained == 1
     assert [sizes(driver.step()) for _ in range(3)] == [{"a": 1}] * 3
     slow.mask = made
     assert sizes(driver.step()) == {"slow": 1, "a": 1}

@@ -213,3 +213,15 @@ def test_a_schema_as_deep_as_json_may_be_is_no_error_of_ours(c: TestClient) -> N
     for part in (f'{{"items": {{"const": {deep}}}}}', f'{{"anyOf": {deep}}}'):
         body = f'{{"messages": [{{"role": "user", "content": "a"}}], "guided_json": {part}}}'
         assert c.post(CHAT, content=body).status_code == 400
+
+
+def test_a_response_has_its_text_format(c: TestClient) -> None:
+    def ask(schema: Any) -> Any:
+        form = {"type": "json_schema", "name": "r", "schema": schema}
+        return c.post("/v1/responses", json={"input": "Hi", "text": {"format": form}})
+
+    answer = ask(RATING).json()
+    assert_has_form(answer["output"][-1]["content"][0]["text"], RATING)
+    refused = ask({"not": {}})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "text.format"

@@ -18,7 +18,7 @@ from flax import nnx
 from jax import lax
 
 from jaxserve.models.config import DecoderConfig
-from jaxserve.models.quantization import Quantization
+from jaxserve.models.quantization import Made
 from jaxserve.sharding.axes import EMBED, MLP, LogicalAxes
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
@@ -38,7 +38,7 @@ def param(
     *,
     dtype: jnp.dtype,
     parts: tuple[int, ...] | None = None,
-    made: Quantization | None = None,
+    made: Made | None = None,
 ) -> Any:
     """A parameter whose dimension i is `parts[i]` (default: `shape[i]`) pieces of `axes[i]`.
 

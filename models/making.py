@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxserve.models.quantization import DTYPES, LARGEST, Quantization
+from jaxserve.models.quantization import DTYPES, LARGEST, Quantization, pack_int4
 from jaxserve.models.quantized import Choice
 
 Option = Literal["int8", "int4", "fp8"]
@@ -47,7 +47,12 @@ def choice(option: Option, *, tied_embeddings: bool) -> Choice:
 
 
 def in_groups(num_columns: int) -> Quantization:
-    """int4 with a scale for every 32 columns, where they come out even, or else for every row."""
+    """int4 with a scale for every 32 columns, where they come out even, or else for every row.
+
+    An odd number of columns gets int8.
+    """
+    if num_columns % 2:
+        return Quantization(values="int8", int8_inputs="on_cpu")
     whole = Quantization(values="int4", scale_dtype="bfloat16")
     fitting = [size for size in GROUP_SIZES if num_columns % size == 0]
     return replace(whole, group_size=fitting[0]) if fitting else whole
@@ -76,7 +81,7 @@ def scales_of(floats: np.ndarray, quantization: Quantization) -> np.ndarray:
 
 
 def values_of(floats: np.ndarray, quantization: Quantization) -> np.ndarray:
-    """Values [..., rows, columns] that make `floats` with `scales_of` them."""
+    """Values for `floats` [..., rows, columns] with `scales_of` them, as they are kept."""
     scales = scales_of(floats, quantization).astype(np.float32)
     scaled = _grouped(floats, quantization) / scales[..., None]
     largest = LARGEST[quantization.values]
@@ -84,7 +89,8 @@ def values_of(floats: np.ndarray, quantization: Quantization) -> np.ndarray:
         scaled = np.rint(scaled)
     least = -8 if quantization.values == "int4" else -largest
     values = scaled.clip(least, largest).reshape(floats.shape)
-    return values.astype(DTYPES[quantization.values])
+    packed = pack_int4(values) if quantization.values == "int4" else values
+    return packed.astype(DTYPES[quantization.values])
 
 
 def _grouped(floats: np.ndarray, quantization: Quantization) -> np.ndarray:

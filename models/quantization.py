@@ -16,19 +16,19 @@ import numpy as np
 
 DTYPES = {
     "int8": np.dtype(np.int8),
-    "int4": np.dtype(ml_dtypes.int4),
+    "int4": np.dtype(np.uint8),
     "fp8": np.dtype(ml_dtypes.float8_e4m3fn),
-    "fp4": np.dtype(ml_dtypes.float4_e2m1fn),
 }
+"""Of the arrays that hold the values: two of int4 are packed into a byte."""
 TYPE_NAMES = {
     np.dtype(np.int8): "I8",
+    np.dtype(np.uint8): "U8",
     np.dtype(np.int16): "I16",
-    DTYPES["int4"]: "I4",
     DTYPES["fp8"]: "F8_E4M3",
-    DTYPES["fp4"]: "F4",
 }
-"""How safetensors spells them, or would."""
-LARGEST = {"int8": 127.0, "int4": 7.0, "fp8": 448.0, "fp4": 6.0}
+"""As safetensors spells them."""
+LARGEST = {"int8": 127.0, "int4": 7.0, "fp8": 448.0}
+INT4_OFFSET = 8  # a nibble is a value and this
 
 PARTS = ("values", "scales", "zeros")
 PART = ":"
@@ -39,12 +39,26 @@ def part_key(key: str, part: str) -> str:
     return f"{key}{PART}{part}"
 
 
+def pack_int4(values: np.ndarray) -> np.ndarray:
+    """u8[..., columns / 2] of whole numbers from -8 to 7."""
+    nibbles = (values + INT4_OFFSET).astype(np.uint8)
+    return nibbles[..., ::2] | nibbles[..., 1::2] << 4
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A weight is stored as floats of `shape`, and is made so while they are read."""
+
+    quantization: Quantization
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
     """A weight [out, in] is `(values - zeros) * scales`, with a scale per row and `group_size`
     columns. A leading dimension of experts changes nothing."""
 
-    values: Literal["int8", "int4", "fp8", "fp4"]
+    values: Literal["int8", "int4", "fp8"]
     group_size: int | None = None  # columns that share a scale; None: a whole row
     has_zeros: bool = False
     scale_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -59,6 +73,17 @@ class Quantization:
     def zero_dtype(self) -> jnp.dtype:
         """Of a zero point, which may lie one step beyond the values."""
         return jnp.dtype("int8" if self.values == "int4" else "int16")
+
+    def values_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the array that holds the values of a weight of `shape`.
+
+        A byte has the int4 of columns 2 i and 2 i + 1, in this order from its low bits.
+        """
+        if self.values != "int4":
+            return shape
+        *rows, columns = shape
+        assert columns % 2 == 0, f"{columns} columns of int4 do not fill bytes"
+        return (*rows, columns // 2)
 
     def scales_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of the scales, and zero points, of a weight of `shape`."""

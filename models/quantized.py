@@ -22,7 +22,7 @@ from jaxserve.models.grouping import grouped_product
 from jaxserve.models.latent_attention import PerHead
 from jaxserve.models.layers import Embedding, Linear, dense_product, param
 from jaxserve.models.moe import ExpertLinear
-from jaxserve.models.quantization import Quantization
+from jaxserve.models.quantization import INT4_OFFSET, Made, Quantization
 from jaxserve.sharding.axes import GROUPS, TENSOR, LogicalAxes
 from jaxserve.sharding.rules import RULES
 
@@ -50,9 +50,16 @@ class QuantizedWeight(nnx.Module):
         beside_parts = (*parts[:-1], math.gcd(beside[-1], parts[-1]))
         self.quantization = quantization
         self.dtype = dtype
-        made = quantization if is_made else None
+        made = Made(quantization, shape) if is_made else None
         empty = partial(param, beside, beside_axes, parts=beside_parts, made=made)
-        self.values = param(shape, axes, dtype=quantization.value_dtype, parts=parts, made=made)
+        held = quantization.values_shape(shape)
+        self.values = param(
+            held,
+            axes,
+            dtype=quantization.value_dtype,
+            parts=(*parts[:-1], math.gcd(held[-1], parts[-1])),
+            made=made,
+        )
         self.scales = empty(dtype=jnp.dtype(quantization.scale_dtype))
         self.zeros = empty(dtype=quantization.zero_dtype) if quantization.has_zeros else None
 
@@ -78,7 +85,7 @@ class QuantizedWeight(nnx.Module):
         arrays = self.arrays
         if arrays.has_groups:
             return grouped_product(rows, arrays.floats(rows.dtype), counts)
-        products = grouped_product(rows, arrays.values.astype(rows.dtype), counts)
+        products = grouped_product(rows, arrays.numbers(rows.dtype), counts)
         scales = arrays.scales[..., 0].astype(jnp.float32)
         return products * jnp.repeat(scales, counts, axis=0, total_repeat_length=len(rows))
 
@@ -92,7 +99,7 @@ class QuantizedWeight(nnx.Module):
 class QuantizedArrays:
     """The numbers of a quantised weight, or of a part of it."""
 
-    values: jax.Array  # [..., in]
+    values: jax.Array  # [..., in], or half of it
     scales: jax.Array  # [..., groups]
     zeros: jax.Array | None  # [..., groups]
     quantization: Quantization
@@ -112,7 +119,7 @@ class QuantizedArrays:
             return dense_product(x, self.floats(x.dtype))
         match self.quantization.int8_inputs:
             case "never":
-                products = _widened_product(x, self.values)
+                products = dense_product(x, self.numbers(x.dtype))
             case "always":
                 products = _int8_product(x, self.values)
             case "on_cpu":
@@ -121,15 +128,23 @@ class QuantizedArrays:
                 )
         return products * self.scales[:, 0].astype(jnp.float32)
 
+    def numbers(self, dtype: jnp.dtype) -> jax.Array:
+        """[..., in]: the values as numbers, before zero points and scales."""
+        if self.quantization.values != "int4":
+            return self.values.astype(dtype)
+        nibbles = jnp.stack([self.values & 15, self.values >> 4], axis=-1)
+        wide = nibbles.reshape(*self.values.shape[:-1], -1)
+        return (wide.astype(jnp.int8) - INT4_OFFSET).astype(dtype)
+
     def floats(self, dtype: jnp.dtype) -> jax.Array:
         """[..., in]: what the values stand for."""
-        num_columns = self.values.shape[-1]
+        floats = self.numbers(jnp.dtype(jnp.float32))
+        num_columns = floats.shape[-1]
         size = self.quantization.group_size or num_columns
 
         def spread(beside: jax.Array) -> jax.Array:
             return jnp.repeat(beside.astype(jnp.float32), size, axis=-1)[..., :num_columns]
 
-        floats = self.values.astype(jnp.float32)
         if self.zeros is not None:
             floats = floats - spread(self.zeros)
         return (floats * spread(self.scales)).astype(dtype)

@@ -146,25 +146,27 @@ def _is_stored(row: _Row, path: str, stored: Collection[str]) -> bool:
 
 def _target(path: str, params: Mapping[str, Any], row: _Row, mesh: Mesh) -> Target:
     own, (whole, _, part) = params[path], path.partition(PART)
-    is_made = getattr(own, "made", None) is not None
     paths = row.paths(whole)
-    # What is made of floats is read where they are: they have the shape of its values.
-    suffix = f"{PART}{'values' if is_made else part}" if part else ""
-    held = [params[f"{other}{suffix}"] for other in paths]
+    held = [params[f"{other}{PART}{part}" if part else other] for other in paths]
     is_stacked = own.axes[0] == EXPERTS
     num_experts = own.get_value().shape[0] if is_stacked else 1
     first = 1 if is_stacked else 0
-    shapes = [param.get_value().shape[first:] for param in held]
+    shapes = [_stored_shape(param)[first:] for param in held]
     where = piece(row.layout, paths.index(whole), shapes, [param.parts[first] for param in held])
     keys = row.keys(whole, num_experts)
     return Target(
-        keys=tuple(part_key(key, part) for key in keys) if part and not is_made else keys,
+        keys=tuple(part_key(key, part) for key in keys) if part and own.made is None else keys,
         piece=Stack(where, num_experts, not row.is_by_expert(whole)) if is_stacked else where,
         shape=own.get_value().shape,
         dtype=own.get_value().dtype,
         sharding=sharding(own.axes, own.parts, mesh),
-        make=maker(own.made, part) if is_made else None,
+        make=None if own.made is None else maker(own.made.quantization, part),
     )
+
+
+def _stored_shape(param: Any) -> tuple[int, ...]:
+    """Of the numbers that a parameter is read from, laid out as it is."""
+    return param.get_value().shape if param.made is None else param.made.shape
 
 
 def _numbered(pattern: str, path: str, expert: int | None = None) -> str:

@@ -50,7 +50,8 @@ def engine(setting: dict[str, str]) -> BuiltEngine:
     source: Any = {key: value for key, value in setting.items() if key not in engine_keys}
     sizes: Any = {key: value for key, value in setting.items() if key in engine_keys}
     config = ServeConfig(
-        source=ModelSource(**source), engine=EngineConfig(max_model_len=1024, token_budget=128, **sizes)
+        source=ModelSource(**source),
+        engine=EngineConfig(max_model_len=1024, token_budget=128, **sizes),
     )
     return build_engine(config, log=io.StringIO())
 

@@ -15,7 +15,14 @@ FP8 = Quantization(values="fp8")
 def floats_of(floats: np.ndarray, how: Quantization) -> np.ndarray:
     size = how.group_size or floats.shape[-1]
     scales = np.repeat(scales_of(floats, how).astype(np.float32), size, axis=-1)
-    return values_of(floats, how).astype(np.float32) * scales
+    return integers_of(floats, how) * scales
+
+
+def integers_of(floats: np.ndarray, how: Quantization) -> np.ndarray:
+    held = values_of(floats, how)
+    if how.values != "int4":
+        return held.astype(np.float32)
+    return np.stack([held & 15, held >> 4], axis=-1).reshape(floats.shape).astype(np.float32) - 8
 
 
 @pytest.mark.parametrize(("how", "levels"), [(INT8, 127), (INT4, 8)])
@@ -34,7 +41,7 @@ def test_the_largest_number_of_an_int4_group_is_kept_exactly_with_either_sign() 
     floats = np.zeros((2, 32), np.float32)
     floats[0, 3], floats[1, 5] = 2.0, -2.0
     np.testing.assert_array_equal(floats_of(floats, INT4), floats)
-    assert values_of(floats, INT4)[0, 3] == -8
+    assert integers_of(floats, INT4)[0, 3] == -8
 
 
 def test_fp8_keeps_three_bits_of_mantissa() -> None:
@@ -56,7 +63,8 @@ def test_rows_are_made_by_themselves(how: Quantization) -> None:
 
 def test_a_width_that_groups_do_not_divide_has_a_scale_per_row() -> None:
     assert in_groups(96).group_size == 32
-    assert in_groups(48).group_size is None
+    assert in_groups(48) == Quantization(values="int4", scale_dtype="bfloat16")
+    assert in_groups(33).values == "int8"
 
 
 def test_int4_leaves_the_output_eight_bits() -> None:

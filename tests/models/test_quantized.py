@@ -7,7 +7,7 @@ import pytest
 
 from jaxserve.models.grouping import grouped_product
 from jaxserve.models.latent_attention import PerHead
-from jaxserve.models.quantization import Quantization
+from jaxserve.models.quantization import Quantization, pack_int4
 from jaxserve.models.quantized import QuantizedArrays, QuantizedWeight
 from tests.models.tolerance import assert_agrees
 
@@ -22,7 +22,6 @@ FORMS = {
     "int8 with zeros by row": Quantization(values="int8", has_zeros=True),
     "fp8 by row": Quantization(values="fp8"),
     "fp8 with an uneven last group": Quantization(values="fp8", group_size=48),
-    "fp4 by group": Quantization(values="fp4", group_size=32),
 }
 
 
@@ -32,9 +31,9 @@ def random_weight(form: Quantization, *shape: int) -> QuantizedWeight:
     weight = QuantizedWeight(
         shape, axes, parts=shape, quantization=form, dtype=FLOAT32, is_made=False
     )
-    whole = form.values.startswith("int")
-    drawn = DRAW.integers(-8, 8, shape) if whole else DRAW.normal(size=shape)
-    weight.values[...] = jnp.asarray(drawn.astype(np.float32), weight.values.dtype)
+    drawn = DRAW.normal(size=shape) if form.values == "fp8" else DRAW.integers(-8, 8, shape)
+    held = pack_int4(drawn) if form.values == "int4" else drawn.astype(np.float32)
+    weight.values[...] = jnp.asarray(held, weight.values.dtype)
     scales = DRAW.uniform(0.5, 2, weight.scales.shape)
     weight.scales[...] = jnp.asarray(scales, weight.scales.dtype)
     if weight.zeros is not None:
@@ -44,9 +43,16 @@ def random_weight(form: Quantization, *shape: int) -> QuantizedWeight:
     return weight
 
 
+def unpacked(held: np.ndarray, form: Quantization) -> np.ndarray:
+    if form.values != "int4":
+        return held.astype(np.float32)
+    columns = [held[..., column // 2] >> 4 * (column % 2) & 15 for column in range(64)]
+    return np.stack(columns, axis=-1).astype(np.float32) - 8
+
+
 def floats_of(weight: QuantizedWeight) -> np.ndarray:
     """Written out in NumPy, a column at a time."""
-    values = np.asarray(weight.values[...].astype(jnp.float32))
+    values = unpacked(np.asarray(weight.values[...]), weight.quantization)
     scales = np.asarray(weight.scales[...].astype(jnp.float32))
     zeros = np.zeros_like(scales) if weight.zeros is None else np.asarray(weight.zeros[...])
     size = weight.quantization.group_size or values.shape[-1]

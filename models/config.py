@@ -82,6 +82,7 @@ class QueryGrowth:
 
     beta: float
     original_max_len: int
+    first: int = 0  # added to positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,8 @@ class QKNormConfig:
     over: Literal["head", "each_head", "all_heads"]
     after_rope: bool = False
     values: bool = False  # they too, each head by itself, without a weight
+    weighted: bool = True
+    where_turned: bool = False  # only in layers that turn heads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,14 @@ class RoutingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClampedGate:
+    """`(up + 1) gate sigmoid(alpha gate)`, of numbers no larger than `limit`, as GPT-OSS has it."""
+
+    alpha: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoEConfig:
     """A mixture of experts (arXiv:1701.06538) in place of an MLP. Experts are gated MLPs."""
 
@@ -143,6 +154,7 @@ class MoEConfig:
     shared_mlp_dim: int | None = None  # of an MLP that every token goes through besides
     shared_gate: bool = False  # a sigmoid of the token weighs that MLP
     beside_mlp: bool = False  # the layer's MLP stays, and both have norms (`beside.py`)
+    clamped: ClampedGate | None = None  # in place of the config's activation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +177,7 @@ class LayerConfig:
 
     rope: RopeConfig | None  # None: the layer knows no positions but the causal mask
     window: int | None = None  # tokens a query sees, itself included; None: all before it
+    chunk: int | None = None  # positions are cut into runs so long; a query sees its own run
     moe: MoEConfig | None = None  # None: one MLP for all tokens
     recurrent: RecurrentConfig | None = None  # a state in place of attention
     head_dim: int | None = None  # in place of the decoder's, as the next two
@@ -222,6 +235,7 @@ class DecoderConfig:
     qkv_clip: float | None = None  # largest magnitude of a query's, key's or value's number
     attention_multiplier: float | None = None  # in place of head_dim ** -0.5
     attention_gate: bool = False  # a sigmoid of a projection weighs what heads give
+    attention_sinks: bool = False  # each head has a score that weighs nothing (arXiv:2309.17453)
     attention_softcap: float | None = None  # c: scores become c tanh(score / c)
     logit_softcap: float | None = None
     embedding_multiplier: float = 1.0

@@ -90,8 +90,14 @@ class RoutedExperts(nnx.Module):
         self, rows: jax.Array, project: Callable[[ExpertLinear, jax.Array], jax.Array]
     ) -> jax.Array:
         gate, up = project(self.gate_proj, rows), project(self.up_proj, rows)
-        bent = ACTIVATIONS[self.activation](gate) * up
-        return project(self.down_proj, bent.astype(rows.dtype))
+        return project(self.down_proj, self._bent(gate, up).astype(rows.dtype))
+
+    def _bent(self, gate: jax.Array, up: jax.Array) -> jax.Array:
+        clamped = self.moe.clamped
+        if clamped is None:
+            return ACTIVATIONS[self.activation](gate) * up
+        gate, up = jnp.minimum(gate, clamped.limit), jnp.clip(up, -clamped.limit, clamped.limit)
+        return (up + 1) * gate * jax.nn.sigmoid(clamped.alpha * gate)
 
 
 class MixtureOfExperts(nnx.Module):

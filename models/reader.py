@@ -126,9 +126,9 @@ class ConfigReader:
         return tuple(values)
 
     def switches(self, name: str, *, length: int) -> tuple[bool, ...] | None:
-        """A list of `length` zeros and ones, or None when there is none."""
+        """A list of `length` zeros and ones, or None when there is none, or an empty one."""
         values = self._value(name, None)
-        if values is None:
+        if values is None or values == []:
             return None
         good = isinstance(values, list) and len(values) == length
         if not good or any(value not in (0, 1) for value in values):
@@ -189,6 +189,10 @@ class ConfigReader:
     def has(self, name: str) -> bool:
         """Whether there is a value, be it a default of the family."""
         return self._value(name, None) is not None
+
+    def given(self, name: str) -> bool:
+        """Whether the file itself says something."""
+        return self._raw.get(name) is not None
 
     def refuse_rest(self, ignored: Mapping[str, str]) -> None:
         """Raise UnsupportedModel for whatever was neither asked for nor in `ignored`."""

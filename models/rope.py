@@ -58,7 +58,8 @@ def _llama3(frequencies: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     low, high = np.float32(scaling.low_freq_factor), np.float32(scaling.high_freq_factor)
     wavelengths = np.float32(2 * math.pi) / frequencies
     turns = np.float32(scaling.original_max_len) / wavelengths  # in the pretraining's context
-    kept = np.clip((turns - low) / (high - low), 0, 1)
+    # Llama 4 has no ramp: low and high are one.
+    kept = np.clip((turns - low) / (high - low), 0, 1) if high > low else turns > low
     scaled: np.ndarray = (1 - kept) * frequencies / np.float32(scaling.factor) + kept * frequencies
     return scaled
 
@@ -116,7 +117,7 @@ def _attention_factor(rope: RopeConfig) -> float:
 
 
 def _query_scale(positions: jax.Array, growth: QueryGrowth) -> jax.Array:
-    contexts = (positions // growth.original_max_len).astype(jnp.float32)
+    contexts = ((positions + growth.first) // growth.original_max_len).astype(jnp.float32)
     return (1 + growth.beta * jnp.log1p(contexts))[:, None, None]
 
 

@@ -85,7 +85,7 @@ def read_whole_head_factor(raw: ConfigReader) -> float:
 
 def _table(raw: ConfigReader) -> ConfigReader | None:
     older, newer = raw.table("rope_scaling"), raw.table("rope_parameters")
-    if older and newer:
+    if older and newer and raw.given("rope_parameters"):
         raise raw.wrong("rope_scaling", "given", "left out where rope_parameters is given")
     return older or newer
 
@@ -174,8 +174,8 @@ def _read_proportional(
 
 def _read_llama3(table: ConfigReader, original: int, max_model_len: int) -> Llama3Scaling:
     low, high = table.number("low_freq_factor"), table.number("high_freq_factor")
-    if high <= low:
-        raise table.wrong("high_freq_factor", high, f"above low_freq_factor, {low}")
+    if high < low:
+        raise table.wrong("high_freq_factor", high, f"at least low_freq_factor, {low}")
     return Llama3Scaling(
         factor=table.number("factor"),
         low_freq_factor=low,

@@ -16,7 +16,7 @@ from flax import nnx
 
 from jaxserve.models.attention.interface import AttentionSpec
 from jaxserve.models.config import DecoderConfig, LayerConfig
-from jaxserve.models.layers import Linear
+from jaxserve.models.layers import Linear, param
 from jaxserve.models.norms import Norm, normed
 from jaxserve.models.rope import Rotation, grown, rotate
 from jaxserve.sharding.axes import EMBED, HEAD_DIM, KV_HEADS, Q_HEADS
@@ -31,13 +31,16 @@ class Attention(nnx.Module):
     def __init__(self, config: DecoderConfig, layer: LayerConfig, *, dtype: jnp.dtype):
         row, heads = config.kv_row(layer), config.num_q_heads
         into_heads = partial(_into_heads, config, row.head_dim, dtype)
-        norm = partial(_norm, config, row.head_dim, dtype)
+        norm = partial(_norm, config, layer, row.head_dim, dtype)
         has_kv = layer.kv_from is None
         has_values = has_kv and not layer.values_are_keys
         self.config = config
         self.head_dim = row.head_dim
         self.spec = AttentionSpec(
-            scale=config.attention_scale, window=layer.window, softcap=config.attention_softcap
+            scale=config.attention_scale,
+            window=layer.window,
+            chunk=layer.chunk,
+            softcap=config.attention_softcap,
         )
         self.q_proj = into_heads(heads, Q_HEADS)
         self.gate_proj = into_heads(heads, Q_HEADS) if config.attention_gate else None
@@ -53,6 +56,7 @@ class Attention(nnx.Module):
         self.q_norm = norm(heads, Q_HEADS)
         self.k_norm = norm(row.num_heads, KV_HEADS) if has_kv else None
         self.v_norm = _value_norm(config, row.head_dim, dtype) if has_kv else None
+        self.sinks = param((heads,), (Q_HEADS,), dtype=dtype) if config.attention_sinks else None
 
     def __call__(
         self, x: jax.Array, pages: jax.Array, *, turn: Rotation | None, attend: Attend
@@ -62,7 +66,8 @@ class Attention(nnx.Module):
         if turn is not None:
             q = grown(q, turn)
         k, v = self._keys_and_values(x, turn)
-        attended, pages = attend(q, k, v, pages, spec=self.spec)
+        sinks = None if self.sinks is None else self.sinks[...].astype(jnp.float32)
+        attended, pages = attend(q, k, v, pages, spec=self.spec, sinks=sinks)
         attended = attended.reshape(x.shape[0], -1)
         if self.gate_proj is not None:
             attended = attended * jax.nn.sigmoid(self.gate_proj(x))
@@ -113,17 +118,26 @@ def _into_heads(
 
 
 def _norm(
-    config: DecoderConfig, head_dim: int, dtype: jnp.dtype, heads: int, axis: str
+    config: DecoderConfig,
+    layer: LayerConfig,
+    head_dim: int,
+    dtype: jnp.dtype,
+    heads: int,
+    axis: str,
 ) -> Norm | None:
-    match config.qk_norm and config.qk_norm.over:
+    qk_norm, norm = config.qk_norm, config.norm
+    turns = layer.rope is not None and layer.rope.fraction > 0
+    if qk_norm is None or (qk_norm.where_turned and not turns):
+        return None
+    if not qk_norm.weighted:
+        norm = replace(norm, weight="none", bias=False)
+    match qk_norm.over:
         case "head":
-            return Norm(config.norm, (head_dim,), (HEAD_DIM,), dtype=dtype)
+            return Norm(norm, (head_dim,), (HEAD_DIM,), dtype=dtype)
         case "each_head":
-            return Norm(config.norm, (heads, head_dim), (axis, HEAD_DIM), dtype=dtype)
+            return Norm(norm, (heads, head_dim), (axis, HEAD_DIM), dtype=dtype)
         case "all_heads":
-            return Norm(config.norm, (heads * head_dim,), (axis,), dtype=dtype, parts=(heads,))
-        case _:
-            return None
+            return Norm(norm, (heads * head_dim,), (axis,), dtype=dtype, parts=(heads,))
 
 
 def _value_norm(config: DecoderConfig, head_dim: int, dtype: jnp.dtype) -> Norm | None:

@@ -26,6 +26,7 @@ class Layout:
     transposed: bool = False
     is_tensor: bool = False
     is_row: bool = False
+    interleaved: bool = False
 
 
 Modules = Mapping[str, str | Layout]
@@ -56,6 +57,11 @@ def transposed(*paths: str) -> Layout:
     return Layout(paths, transposed=True)
 
 
+def interleaved(*paths: str) -> Layout:
+    """The first row of each module, then the second of each, and so on; weights are [in, out]."""
+    return Layout(paths, transposed=True, interleaved=True)
+
+
 def tensor(layout: Layout | str) -> Layout:
     """For a stored tensor that has no `.weight` or `.bias` after its name: the layout's paths are
     those of parameters."""
@@ -76,7 +82,7 @@ class Readable(Protocol):
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Where in a stored tensor of `stored_shape` a parameter's rows are: in each of `num_groups`
-    runs, `num_rows` of them from `first` on."""
+    runs, `num_rows` of them from `first` on, `step` apart."""
 
     stored_shape: Shape
     num_groups: int
@@ -84,6 +90,7 @@ class Piece:
     num_rows: int
     transposed: bool
     is_row: bool = False
+    step: int = 1  # from one row to the next
 
     def read(self, tensor: Readable, index: tuple[slice, ...]) -> np.ndarray:
         """The parameter's numbers at `index`; nothing else is read."""
@@ -91,6 +98,9 @@ class Piece:
             return tensor.read((slice(0, 1), *index))[0]
         wanted, *rest = index
         start, stop, _ = wanted.indices(self.num_groups * self.num_rows)
+        if self.step > 1:
+            between = self._read_rows(tensor, slice(start * self.step, stop * self.step), rest)
+            return between[self.first :: self.step]
         runs = [self._read_rows(tensor, run, rest) for run in self._runs(start, stop)]
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
@@ -125,10 +135,11 @@ def piece(layout: Layout, which: int, shapes: Sequence[Shape], groups: Sequence[
     return Piece(
         stored_shape=whole[::-1] if is_transposed else whole,
         num_groups=num_groups,
-        first=sum(rows[:which]),
+        first=which if layout.interleaved else sum(rows[:which]),
         num_rows=rows[which],
         transposed=is_transposed,
         is_row=layout.is_row,
+        step=len(layout.paths) if layout.interleaved else 1,
     )
 
 

@@ -46,6 +46,7 @@ class AttentionSpec:
 
     scale: float  # what q k^T is multiplied with
     window: int | None = None  # tokens a query sees, itself included; None: all before it
+    chunk: int | None = None  # a query sees none before the last multiple of it; None: it may
     softcap: float | None = None  # c: scores become c tanh(score / c)
     value_dim: int | None = None  # values are the first so many numbers of keys; None: apart
 
@@ -75,6 +76,7 @@ class AttentionBackend(Protocol):
         *,
         spec: AttentionSpec,
         one_token_per_row: bool,
+        sinks: jax.Array | None = None,  # f32[N]
     ) -> tuple[jax.Array, jax.Array]:
         """Write k and v at the tokens' positions, then attend causally over each row's KV,
         as `spec` says.
@@ -82,6 +84,7 @@ class AttentionBackend(Protocol):
         Returns ([T, N, H] in q's dtype, pages). `one_token_per_row` promises T == R and that
         token r is row r's (decode); the caller gives `pages` away. With a `spec.value_dim` v is
         None and H of what is returned is that. Without k nothing is written: the pages are another
-        layer's, which has written them in this step.
+        layer's, which has written them in this step. `sinks` are scores of one more token that all
+        queries of a head see, whose value is zero (arXiv:2309.17453).
         """
         ...

@@ -45,6 +45,7 @@ class UnpagedAttention:
         *,
         spec: AttentionSpec,
         one_token_per_row: bool,
+        sinks: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         if k is not None:
             pages = jnp.stack([k] if v is None else [k, v], axis=1)
@@ -55,13 +56,20 @@ class UnpagedAttention:
         values = wide[:, -1, :, : spec.value_dim].reshape(*rows, -1)
         grouped = (q.astype(jnp.float32) * spec.scale).reshape(*rows, -1, q.shape[-1])
         with jax.named_scope("attend"):
-            out = self._attend(grouped, keys, values, metadata.kv_lens, spec)
+            sinks = None if sinks is None else sinks.reshape(grouped.shape[2:4])
+            out = self._attend(grouped, (keys, values), metadata.kv_lens, spec, sinks)
         return out.reshape(*q.shape[:2], -1).astype(q.dtype), pages
 
     def _attend(
-        self, q: jax.Array, k: jax.Array, v: jax.Array, lens: jax.Array, spec: AttentionSpec
+        self,
+        q: jax.Array,
+        kv: tuple[jax.Array, jax.Array],
+        lens: jax.Array,
+        spec: AttentionSpec,
+        sinks: jax.Array | None,
     ) -> jax.Array:
-        """[R, L, K, G, value] from queries [R, L, K, G, H], keys [R, L, K, H] and values."""
+        """[R, L, K, G, value] from queries [R, L, K, G, H], keys [R, L, K, H] and values, and
+        sinks [K, G]."""
         length = q.shape[1]
         block = min(length, QUERY_BLOCK_TOKENS)
         assert length % block == 0, f"{length} tokens are no whole number of blocks"
@@ -70,32 +78,41 @@ class UnpagedAttention:
 
         def of_block(start: jax.Array) -> jax.Array:
             first = jnp.clip(start - reach, 0, length - width)
-            keys, values = (jax.lax.dynamic_slice_in_dim(x, first, width, 1) for x in (k, v))
+            keys, values = (jax.lax.dynamic_slice_in_dim(x, first, width, 1) for x in kv)
             queries = jax.lax.dynamic_slice_in_dim(q, start, block, 1)
             visible = self._visible(
-                start + jnp.arange(block), first + jnp.arange(width), lens, spec.window
+                start + jnp.arange(block), first + jnp.arange(width), lens, spec
             )
-            return _softmax_sum(queries, keys, values, visible, softcap=spec.softcap)
+            scores = _scores(queries, keys, visible, softcap=spec.softcap)
+            return _softmax_sum(scores, values, sinks)
 
         if block == length:
             return of_block(jnp.int32(0))
         blocks = jax.lax.map(of_block, jnp.arange(0, length, block))
-        return jnp.moveaxis(blocks, 0, 1).reshape(*q.shape[:-1], v.shape[-1])
+        return jnp.moveaxis(blocks, 0, 1).reshape(*q.shape[:-1], kv[1].shape[-1])
 
     def _visible(
-        self, queries: jax.Array, keys: jax.Array, lens: jax.Array, window: int | None
+        self, queries: jax.Array, keys: jax.Array, lens: jax.Array, spec: AttentionSpec
     ) -> jax.Array:
         """bool[R, queries, keys]: whether a token at one position sees the one at another."""
         distance = queries[:, None] - keys
         seen = distance >= 0 if self._causal else jnp.ones_like(distance, bool)
-        if window is not None:
-            seen &= jnp.abs(distance) < window
+        if spec.window is not None:
+            seen &= jnp.abs(distance) < spec.window
+        if spec.chunk is not None:
+            seen &= queries[:, None] // spec.chunk == keys // spec.chunk
         return seen & (keys < lens[:, None, None])
 
 
-def _softmax_sum(
-    q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array, *, softcap: float | None
-) -> jax.Array:
+def _scores(q: jax.Array, k: jax.Array, visible: jax.Array, *, softcap: float | None) -> jax.Array:
+    """f32[R, K, G, queries, keys]."""
     scores = softcapped(jnp.einsum("rqkgh,rskh->rkgqs", q, k), softcap)
-    scores = jnp.where(visible[:, None, None], scores, _MASKED)
-    return jnp.einsum("rkgqs,rskh->rqkgh", jax.nn.softmax(scores, axis=-1), v)
+    return jnp.where(visible[:, None, None], scores, _MASKED)
+
+
+def _softmax_sum(scores: jax.Array, v: jax.Array, sinks: jax.Array | None) -> jax.Array:
+    if sinks is not None:
+        at_sink = jnp.broadcast_to(sinks[:, :, None, None], (*scores.shape[:-1], 1))
+        scores = jnp.concatenate([scores, at_sink], axis=-1)
+    weights = jax.nn.softmax(scores, axis=-1)[..., : v.shape[1]]
+    return jnp.einsum("rkgqs,rskh->rqkgh", weights, v)

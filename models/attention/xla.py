@@ -32,9 +32,13 @@ class _Softmax(NamedTuple):
     weighted: jax.Array  # f32[B, K, Q, H]
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...], head_dim: int) -> _Softmax:
+    def begin(cls, shape: tuple[int, ...], head_dim: int, *, sinks: jax.Array | None) -> _Softmax:
+        """With nothing in it but sinks, f32[K, Q], where there are some."""
         zeros = jnp.zeros(shape, jnp.float32)
-        return cls(zeros + _MASKED, zeros, jnp.zeros((*shape, head_dim), jnp.float32))
+        weighted = jnp.zeros((*shape, head_dim), jnp.float32)
+        if sinks is None:
+            return cls(zeros + _MASKED, zeros, weighted)
+        return cls(zeros + sinks, zeros + 1, weighted)
 
     def fold(self, scores: jax.Array, values: jax.Array) -> _Softmax:
         """Take in a chunk: scores [B, K, Q, C, p] and values [B, C, K, p, H]."""
@@ -76,13 +80,14 @@ class XlaAttention:
         *,
         spec: AttentionSpec,
         one_token_per_row: bool,
+        sinks: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         if k is not None:
             with jax.named_scope("write_pages"):
                 pages = _write(pages, k, v, metadata)
         with jax.named_scope("attend"):
             attend = _attend_decode if one_token_per_row else _attend_ragged
-            out = attend(q.astype(jnp.float32) * spec.scale, pages, metadata, spec)
+            out = attend(q.astype(jnp.float32) * spec.scale, pages, metadata, spec, sinks)
         return out.astype(q.dtype), pages
 
 
@@ -100,41 +105,56 @@ def _write(
 
 
 def _attend_decode(
-    q: jax.Array, pages: jax.Array, metadata: AttentionMetadata, spec: AttentionSpec
+    q: jax.Array,
+    pages: jax.Array,
+    metadata: AttentionMetadata,
+    spec: AttentionSpec,
+    sinks: jax.Array | None,
 ) -> jax.Array:
     """One query a row, all rows together, as many chunks as the row that reads most needs."""
     num_rows, num_heads, key_dim = q.shape
     num_kv_heads = pages.shape[2]
     q = q.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, key_dim)
     last = metadata.kv_lens - 1
-    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec.window), spec)
+    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec), spec)
     last = last[:, None, None, None, None]
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, positions = chunks.read(index, metadata.kv_lens)
         scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
-        visible = _visible(positions[:, None, None], last, spec.window)
+        visible = _visible(positions[:, None, None], last, spec)
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(metadata.kv_lens)
-    softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], chunks.value_dim))
+    sinks = None if sinks is None else sinks.reshape(q.shape[1:3])
+    softmax = _Softmax.begin(q.shape[:3], chunks.value_dim, sinks=sinks)
+    softmax = jax.lax.fori_loop(0, count, fold, softmax)
     return softmax.result().reshape(num_rows, num_heads, chunks.value_dim)
 
 
-def _first_visible(last: jax.Array, window: int | None) -> jax.Array:
+def _first_visible(last: jax.Array, spec: AttentionSpec) -> jax.Array:
     """The first position that a query at position `last` sees."""
-    return jnp.zeros_like(last) if window is None else jnp.maximum(last - (window - 1), 0)
+    first = jnp.zeros_like(last)
+    if spec.window is not None:
+        first = jnp.maximum(first, last - (spec.window - 1))
+    if spec.chunk is not None:
+        first = jnp.maximum(first, last // spec.chunk * spec.chunk)
+    return first
 
 
-def _visible(positions: jax.Array, last: jax.Array, window: int | None) -> jax.Array:
-    """Whether a query at position `last` sees `positions`: causal, and in its window."""
-    if window is None:
+def _visible(positions: jax.Array, last: jax.Array, spec: AttentionSpec) -> jax.Array:
+    """Whether a query at position `last` sees `positions`: causal, in its window and chunk."""
+    if spec.window is None and spec.chunk is None:
         return positions <= last
-    return (positions <= last) & (positions > last - window)
+    return (positions <= last) & (positions >= _first_visible(last, spec))
 
 
 def _attend_ragged(
-    q: jax.Array, pages: jax.Array, metadata: AttentionMetadata, spec: AttentionSpec
+    q: jax.Array,
+    pages: jax.Array,
+    metadata: AttentionMetadata,
+    spec: AttentionSpec,
+    sinks: jax.Array | None,
 ) -> jax.Array:
     """Any number of queries a row: a loop over blocks of queries, each of one row.
 
@@ -156,11 +176,10 @@ def _attend_ragged(
         attended = _attend_block(
             jax.lax.dynamic_slice_in_dim(q, start, block),
             at,
-            _Chunks(
-                pages, metadata.page_indices[row][None], _first_visible(at[:1], spec.window), spec
-            ),
+            _Chunks(pages, metadata.page_indices[row][None], _first_visible(at[:1], spec), spec),
             metadata.kv_lens[row],
             spec,
+            sinks,
         )
         return jax.lax.dynamic_update_slice_in_dim(out, attended, start, 0)
 
@@ -170,7 +189,12 @@ def _attend_ragged(
 
 
 def _attend_block(
-    q: jax.Array, positions: jax.Array, chunks: _Chunks, kv_len: jax.Array, spec: AttentionSpec
+    q: jax.Array,
+    positions: jax.Array,
+    chunks: _Chunks,
+    kv_len: jax.Array,
+    spec: AttentionSpec,
+    sinks: jax.Array | None,
 ) -> jax.Array:
     """Queries [W, N, H] of one row at consecutive positions [W]; those past its end are idle."""
     width, num_heads, key_dim = q.shape
@@ -183,11 +207,14 @@ def _attend_block(
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, kv_positions = chunks.read(index, kv_len[None])
         scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
-        visible = _visible(kv_positions[:, None, None], at, spec.window)
+        visible = _visible(kv_positions[:, None, None], at, spec)
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(jnp.minimum(kv_len, positions[0] + width)[None])
-    softmax = jax.lax.fori_loop(0, count, fold, _Softmax.empty(q.shape[:3], chunks.value_dim))
+    if sinks is not None:
+        sinks = jnp.repeat(sinks.reshape(num_kv_heads, group), width, axis=1)
+    softmax = _Softmax.begin(q.shape[:3], chunks.value_dim, sinks=sinks)
+    softmax = jax.lax.fori_loop(0, count, fold, softmax)
     out = softmax.result().reshape(num_kv_heads, group, width, chunks.value_dim)
     return out.transpose(2, 0, 1, 3).reshape(width, num_heads, chunks.value_dim)
 

@@ -28,6 +28,7 @@ class DenseAttention:
         *,
         spec: AttentionSpec,
         one_token_per_row: bool,
+        sinks: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         num_pages, page_size = pages.shape[:2]
         tokens = jnp.arange(q.shape[0])
@@ -50,5 +51,13 @@ class DenseAttention:
             scores = spec.softcap * jnp.tanh(scores / spec.softcap)
         ahead = jnp.arange(keys.shape[1])[None] - metadata.positions[:, None]
         visible = ahead <= 0 if spec.window is None else (ahead <= 0) & (ahead > -spec.window)
-        weights = jax.nn.softmax(jnp.where(visible[:, None], scores, -jnp.inf), axis=-1)
+        if spec.chunk is not None:
+            first = metadata.positions[:, None] // spec.chunk * spec.chunk
+            visible &= jnp.arange(keys.shape[1])[None] >= first
+        scores = jnp.where(visible[:, None], scores, -jnp.inf)
+        if sinks is not None:
+            at_sink = jnp.broadcast_to(sinks[None, :, None], (*scores.shape[:2], 1))
+            scores = jnp.concatenate([scores, at_sink], axis=-1)
+            values = jnp.pad(values, ((0, 0), (0, 1), (0, 0), (0, 0)))
+        weights = jax.nn.softmax(scores, axis=-1)
         return jnp.einsum("tns,tsnh->tnh", weights, values), pages

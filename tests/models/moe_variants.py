@@ -1,6 +1,6 @@
 """Which tiny checkpoints with experts is the decoder compared on? A family adds rows here."""
 
-from tests.models.variant import EXPERTS, LLAMA, Variant, family
+from tests.models.variant import EXPERTS, LLAMA, YARN, Variant, family
 
 PHIMOE = {"num_local_experts": 4, "router_jitter_noise": 0.2}
 BIASED = {"attention_bias": True, "lm_head_bias": True}
@@ -132,6 +132,49 @@ MOE_VARIANTS = {
         {"minimax-m2": {}, "minimax-m2-partial": {"rotary_dim": 8}},
         num_local_experts=6,
         num_experts_per_tok=2,
+        head_dim=16,
+    ),
+    **family(
+        "GptOssForCausalLM",
+        {
+            "gpt-oss": {"rope_parameters": {**YARN, "truncate": False}},
+            "gpt-oss-full-first": {
+                "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+                "num_hidden_layers": 3,
+                "swiglu_limit": 0.5,
+                "rope_parameters": {**YARN, "truncate": False},
+            },
+        },
+        num_local_experts=6,
+        num_experts_per_tok=3,
+        sliding_window=5,
+        head_dim=16,
+    ),
+    **family(
+        "Llama4ForCausalLM",
+        {
+            "llama4": {},
+            "llama4-some-dense": {
+                "interleave_moe_layer_step": 2,
+                "use_qk_norm": False,
+                "attn_temperature_tuning": False,
+                "num_experts_per_tok": 2,
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 500.0,
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 1.0,
+                    "original_max_position_embeddings": 32,
+                },
+            },
+        },
+        num_hidden_layers=4,
+        num_local_experts=4,
+        intermediate_size_mlp=40,
+        attention_chunk_size=7,
+        floor_scale=6,
+        attn_scale=0.5,
         head_dim=16,
     ),
 }

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from jaxserve.models.checkpoint import StoredTensor
-from jaxserve.models.stored import Layout, Stack, fused, fused_by_group, one, piece, row, transposed
+from jaxserve.models.stored import (
+    Layout,
+    Stack,
+    fused,
+    fused_by_group,
+    interleaved,
+    one,
+    piece,
+    row,
+    transposed,
+)
 
 DRAW = np.random.default_rng(0)
 Q, K, V = (DRAW.normal(size=(rows, 5)) for rows in (8, 4, 4))  # 4 and 2 heads of 2
@@ -54,6 +64,17 @@ def test_biases_are_never_transposed() -> None:
     where = piece(transposed("q", "k"), 1, [(8,), (4,)], [4, 2])
     bias = np.arange(12.0)
     np.testing.assert_array_equal(where.read(stored(bias), (slice(1, 3),)), [9.0, 10.0])
+
+
+@pytest.mark.parametrize("index", [WHOLE, (slice(1, 3), slice(2, 4))])
+def test_rows_may_take_turns(index: tuple[slice, slice]) -> None:
+    whole = np.stack([K, V], axis=1).reshape(8, 5).T
+    for which, part in enumerate((K, V)):
+        where = piece(interleaved("k", "v"), which, [(4, 5), (4, 5)], [2, 2])
+        assert where.stored_shape == whole.shape
+        np.testing.assert_array_equal(where.read(stored(whole), index), part[index])
+        bias = piece(interleaved("k", "v"), which, [(4,), (4,)], [4, 4])
+        np.testing.assert_array_equal(bias.read(stored(whole[0]), index[:1]), part[index[0], 0])
 
 
 def test_a_vector_may_be_stored_as_a_row() -> None:

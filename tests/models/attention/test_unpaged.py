@@ -12,7 +12,13 @@ LENS = (16, 5, 1)
 
 
 def oracle(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, *, causal: bool, spec: AttentionSpec
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    sinks: np.ndarray | None,
+    *,
+    causal: bool,
+    spec: AttentionSpec,
 ) -> np.ndarray:
     """One token, one head at a time; what is past a row's end stays zero."""
     out = np.zeros_like(q)
@@ -20,32 +26,47 @@ def oracle(
         for at in range(length):
             last = at + 1 if causal else length
             reach = length if spec.window is None else spec.window
-            seen = [key for key in range(last) if abs(key - at) < reach]
+            chunk = spec.chunk or LENGTH
+            seen = [
+                key for key in range(last) if abs(key - at) < reach and key // chunk == at // chunk
+            ]
             for head in range(KV_HEADS * GROUP):
                 keys = k[row, seen, head // GROUP]
                 scores = spec.scale * keys @ q[row, at, head]
                 if spec.softcap is not None:
                     scores = spec.softcap * np.tanh(scores / spec.softcap)
                 weights = np.exp(scores - scores.max())
-                out[row, at, head] = weights @ v[row, seen, head // GROUP] / weights.sum()
+                sink = 0.0 if sinks is None else np.exp(sinks[head] - scores.max())
+                total = weights.sum() + sink
+                out[row, at, head] = weights @ v[row, seen, head // GROUP] / total
     return out
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("window", "softcap"), [(None, None), (3, None), (1, None), (6, 2.0)])
+@pytest.mark.parametrize(
+    ("spec", "has_sinks"),
+    [
+        (AttentionSpec(scale=0.7), False),
+        (AttentionSpec(scale=0.7), True),
+        (AttentionSpec(scale=0.7, window=3), True),
+        (AttentionSpec(scale=0.7, window=1), False),
+        (AttentionSpec(scale=0.7, window=6, softcap=2.0), False),
+        (AttentionSpec(scale=0.7, chunk=3), False),
+    ],
+)
 @pytest.mark.parametrize("block", [4, 512])
 def test_it_is_a_softmax_over_the_tokens_that_are_seen(
     causal: bool,
-    window: int | None,
-    softcap: float | None,
+    spec: AttentionSpec,
+    has_sinks: bool,
     block: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unpaged, "QUERY_BLOCK_TOKENS", block)
     rng = np.random.default_rng(0)
-    spec = AttentionSpec(scale=0.7, window=window, softcap=softcap)
     shapes = [(ROWS, LENGTH, heads, HEAD_DIM) for heads in (KV_HEADS * GROUP, KV_HEADS, KV_HEADS)]
     q, k, v = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    sinks = rng.normal(size=KV_HEADS * GROUP).astype(np.float32) if has_sinks else None
     metadata = AttentionMetadata(
         positions=jnp.tile(jnp.arange(LENGTH), ROWS),
         page_indices=jnp.zeros((ROWS, 1), jnp.int32),
@@ -62,8 +83,9 @@ def test_it_is_a_softmax_over_the_tokens_that_are_seen(
         metadata,
         spec=spec,
         one_token_per_row=False,
+        sinks=None if sinks is None else jnp.asarray(sinks),
     )
-    wanted = oracle(q, k, v, causal=causal, spec=spec)
+    wanted = oracle(q, k, v, sinks, causal=causal, spec=spec)
     for row, length in enumerate(LENS):
         assert_agrees(np.asarray(ours).reshape(q.shape)[row, :length], wanted[row, :length])
 

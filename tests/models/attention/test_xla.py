@@ -34,6 +34,8 @@ class Case:
     fill: float = 0.0  # what pages hold before anything is written
     window: int | None = None
     softcap: float | None = None
+    chunk: int | None = None
+    sinks: bool = False
     value_dim: int | None = None
     reads_only: bool = False  # what another layer has written
 
@@ -61,6 +63,12 @@ CASES = {
     "chunk in windows over chunks": Case(((500, 150), (3, 2)), 160, 4, window=140),
     "decode with a soft cap": Case(((5, 1), (300, 1)), 2, 2, softcap=0.7),
     "mixed with a soft cap in a window": Case(((5, 1), (9, 20)), 32, 4, window=6, softcap=0.7),
+    "decode in chunks": Case(((5, 1), (300, 1), (0, 1), (127, 1), (128, 1)), 6, 6, chunk=128),
+    "decode in small chunks": Case(((5, 1), (300, 1), (6, 1), (7, 1)), 4, 4, chunk=7),
+    "mixed in chunks": Case(((5, 1), (300, 1), (0, 70), (129, 90)), 192, 6, chunk=50),
+    "decode with sinks": Case(((5, 1), (300, 1), (0, 1)), 4, 4, sinks=True),
+    "mixed with sinks in a window": Case(((5, 1), (0, 70)), 96, 4, window=9, sinks=True),
+    "sinks over pages with NaN": Case(((5, 1), (9, 20)), 32, 4, sinks=True, fill=float("nan")),
     "window over pages with NaN": Case(((5, 1), (300, 40)), 64, 4, window=9, fill=float("nan")),
     "decode in a window over NaN": Case(((5, 1), (131, 1)), 4, 4, window=9, fill=float("nan")),
     "decode over pages with NaN": Case(((5, 1), (131, 1)), 4, 4, fill=float("nan")),
@@ -75,16 +83,23 @@ CASES = {
 }
 
 
-def oracle(q: Array, keys: Array, values: Array, start: int, case: Case) -> Array:
+def oracle(q: Array, kv: tuple[Array, Array], start: int, case: Case, sinks: Array | None) -> Array:
+    keys, values = kv
     out = np.empty((*q.shape[:2], values.shape[-1]))
     for token, head in np.ndindex(q.shape[:2]):
         end = start + token + 1
-        seen = slice(max(end - case.window, 0) if case.window else 0, end)
+        first = max(end - case.window, 0) if case.window else 0
+        if case.chunk:
+            first = max(first, (end - 1) // case.chunk * case.chunk)
+        seen = slice(first, end)
         scores = keys[seen, head // case.group] @ q[token, head] / np.sqrt(HEAD_DIM)
         if case.softcap:
             scores = case.softcap * np.tanh(scores / case.softcap)
         weights = np.exp(scores - scores.max())
-        out[token, head] = weights / weights.sum() @ values[seen, head // case.group]
+        total = weights.sum()
+        if sinks is not None:
+            total += np.exp(sinks[head] - scores.max())
+        out[token, head] = weights / total @ values[seen, head // case.group]
     return out
 
 
@@ -122,6 +137,7 @@ def test_it_agrees_with_the_oracle(case: Case) -> None:
         )
     )
     pages += case.fill
+    sinks = rng.normal(size=q.shape[1]) if case.sinks else None
     expected = np.zeros((*q.shape[:2], case.value_dim or HEAD_DIM))
     at = 0
     for index, (start, count) in enumerate(case.rows):
@@ -131,14 +147,24 @@ def test_it_agrees_with_the_oracle(case: Case) -> None:
         for position in range(start + count if case.reads_only else start):
             page = table[index, position // case.page_size]
             pages[page, :, :, position % case.page_size] = known[:, position]
-        expected[own] = oracle(q[own], known[0], known[-1, ..., : case.value_dim], start, case)
+        seen = known[0], known[-1, ..., : case.value_dim]
+        expected[own] = oracle(q[own], seen, start, case, sinks)
         at += count
     k, v = (None, None) if case.reads_only else (kv[0], None if case.value_dim else kv[1])
-    inputs = (None if x is None else jnp.asarray(x, jnp.float32) for x in (q, k, v, pages))
-    spec = AttentionSpec(
-        scale=HEAD_DIM**-0.5, window=case.window, softcap=case.softcap, value_dim=case.value_dim
+    q, k, v, pages, sinks = (
+        None if x is None else jnp.asarray(x, jnp.float32) for x in (q, k, v, pages, sinks)
     )
-    out, _ = _attend(*inputs, metadata_of(case, table), spec=spec, one_token_per_row=case.decode)
+    spec = AttentionSpec(
+        scale=HEAD_DIM**-0.5,
+        window=case.window,
+        softcap=case.softcap,
+        value_dim=case.value_dim,
+        chunk=case.chunk,
+    )
+    metadata = metadata_of(case, table)
+    out, _ = _attend(
+        q, k, v, pages, metadata, spec=spec, one_token_per_row=case.decode, sinks=sinks
+    )
     np.testing.assert_allclose(out[:at], expected[:at], atol=1e-5)
 
 

@@ -110,6 +110,35 @@ def test_what_is_not_computed_is_refused_by_name(
         read(architecture, **changes)
 
 
+def test_a_released_gpt_oss_reads() -> None:
+    spelled_older = {
+        "experts_per_token": 4,
+        "initial_context_length": 4096,
+        "rope_theta": 150000,
+        "rope_scaling": {
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "factor": 32.0,
+            "original_max_position_embeddings": 4096,
+            "rope_type": "yarn",
+            "truncate": False,
+        },
+        "swiglu_limit": 7.0,
+    }
+    assert read("GptOssForCausalLM", **spelled_older) == read("GptOssForCausalLM")
+    config = read("GptOssForCausalLM", num_hidden_layers=4)
+    assert [layer.window for layer in config.layers] == [128, None, 128, None]
+
+
+def test_llama4_turns_no_heads_in_every_fourth_layer() -> None:
+    layers = read("Llama4ForCausalLM", num_hidden_layers=5, no_rope_layers=[]).layers
+    assert [layer.chunk for layer in layers] == [8192, 8192, 8192, None, 8192]
+    assert [layer.rope and layer.rope.fraction for layer in layers] == [1.0, 1.0, 1.0, 0.0, 1.0]
+    listed = read("Llama4ForCausalLM", num_hidden_layers=2, no_rope_layers=[0, 1]).layers
+    assert [layer.rope and layer.rope.fraction for layer in listed] == [0.0, 1.0]
+    assert sparse_layers(read("Llama4ForCausalLM", num_hidden_layers=4, moe_layers=[2])) == [2]
+
+
 def test_attention_factors_that_differ_by_length_are_refused() -> None:
     rope = {
         "type": "longrope",

@@ -155,7 +155,7 @@ def test_other_scalings_are_refused_by_name(kind: str, spelling: str) -> None:
     [
         ({"rope_type": "linear"}, "factor = absent"),
         ({"rope_type": "linear", "factor": "2"}, "factor = '2'"),
-        ({**LLAMA3, "high_freq_factor": 1.0}, "high_freq_factor = 1.0"),
+        ({**LLAMA3, "high_freq_factor": 0.5}, "high_freq_factor = 0.5"),
         ({**LLAMA3, "original_max_position_embeddings": 0.5}, "original_max_position_embeddings"),
         ({**LONG, "short_factor": [1.0]}, "short_factor = .1.0.: it must be a list of 4"),
         ({**LONG, "long_factor": [1.0, 2, 3, "x"]}, "long_factor"),

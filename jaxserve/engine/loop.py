@@ -232,7 +232,7 @@ class EngineLoop:
                 self._meter.plan(flying.step, flying.planned_s)
             else:
                 self._meter.rest()
-            self._meter.deliver(deltas, now_s)
+            deltas = self._meter.deliver(deltas, now_s)
             self._unfinished.remove(d.request_id for d in deltas if d.finish_reason is not None)
         if deltas:
             self._deliver(deltas)

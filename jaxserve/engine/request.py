@@ -144,6 +144,7 @@ class TokenDelta:
     stop_token_id: int | None = None
     last_is_output: bool = False
     num_cached_tokens: int = 0
+    queued_s: float = 0.0  # from its coming in to its first step; with the first token
     error: str | None = None
 
 

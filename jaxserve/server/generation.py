@@ -58,6 +58,7 @@ class Generation:
         self._sums = [0.0] * len(streams)  # of the log-probabilities, where they were asked for
         self._counts = [0] * len(streams)
         self._num_ended = 0
+        self.queued_s = 0.0  # the longest that one of them waited for its first step
         self.num_samples = requests[0].n
         self.prompt_logprobs: list[tuple[TextLogprob, ...]] = [()] * len(requests)
         self._cached = [0] * len(requests)
@@ -96,6 +97,7 @@ class Generation:
 
     def _count(self, index: int, delta: TextDelta) -> None:
         self.usage.completion_tokens += len(delta.token_ids)
+        self.queued_s = max(self.queued_s, delta.queued_s)
         self._sums[index] += sum(entry.logprob for entry in delta.logprobs)
         self._counts[index] += len(delta.logprobs)
         prompt, sample = divmod(index, self.num_samples)

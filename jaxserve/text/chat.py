@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxserve.errors import InvalidRequest
+from jaxserve.text.deadline import OutOfTime
 from jaxserve.text.messages import (
     Message,
     join_parts,
@@ -63,6 +64,8 @@ class ChatTemplate:
         normal = [self._with_known_role(message) for message in normalize_messages(messages)]
         try:
             return self._apply([self._shape(message) for message in normal], options)
+        except OutOfTime as error:
+            raise _refusal(error) from error
         except Exception as error:  # a template can fail in any way
             merged = merge_leading_system(normal)
             if len(merged) == len(normal):
@@ -114,8 +117,9 @@ class ChatTemplate:
 
 
 def _refusal(error: Exception) -> InvalidRequest:
+    reason = "it takes too long for so many" if isinstance(error, OutOfTime) else str(error)
     return InvalidRequest(
-        f"the model's chat template refuses these messages: {str(error)[:MAX_ERROR_CHARS]}",
+        f"the model's chat template refuses these messages: {reason[:MAX_ERROR_CHARS]}",
         param="messages",
         code="invalid_template",
     )

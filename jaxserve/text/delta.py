@@ -42,6 +42,7 @@ class TextDelta:
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None  # matched stop string or stop token id; None for EOS
     num_cached_tokens: int = 0
+    queued_s: float = 0.0
 
 
 def merge_deltas(deltas: Sequence[TextDelta]) -> TextDelta:
@@ -57,6 +58,7 @@ def merge_deltas(deltas: Sequence[TextDelta]) -> TextDelta:
         finish_reason=deltas[-1].finish_reason,
         stop_reason=deltas[-1].stop_reason,
         num_cached_tokens=max((delta.num_cached_tokens for delta in deltas), default=0),
+        queued_s=max((delta.queued_s for delta in deltas), default=0.0),
     )
 
 

@@ -59,6 +59,7 @@ class OutputText:
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             num_cached_tokens=delta.num_cached_tokens,
+            queued_s=delta.queued_s,
         )
 
     def _read(self, delta: TokenDelta) -> tuple[str, tuple[int, ...]]:

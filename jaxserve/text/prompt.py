@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from jaxserve.errors import ContextLengthExceeded, InvalidRequest
 from jaxserve.text.chat import ChatOptions
+from jaxserve.text.deadline import Deadline
 from jaxserve.text.tokenizer import Tokenizer, TokenSpan
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ Side = Literal["left", "right"]
 
 INLINE_CHARS = 2048  # tokenized on the event loop in well under a millisecond
 NUM_THREADS = 2
+MAX_RENDER_S = 10.0
 MAX_IDS_NAMED = 8
 
 
@@ -45,11 +47,17 @@ class PromptEncoder:
     have `max_input_tokens` (None: all that leave room for an answer)."""
 
     def __init__(
-        self, tokenizer: Tokenizer, *, max_model_len: int, max_input_tokens: int | None = None
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_model_len: int,
+        max_input_tokens: int | None = None,
+        max_render_s: float = MAX_RENDER_S,
     ):
         self.tokenizer = tokenizer
         self._max_model_len = max_model_len
         self._max_input_tokens = max_input_tokens
+        self._max_render_s = max_render_s
         self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="jaxserve-text")
 
     async def encode_chat(
@@ -58,7 +66,7 @@ class PromptEncoder:
         options: ChatOptions,
         truncation: Truncation | None = None,
     ) -> list[int]:
-        return await self._in_thread(lambda: self._encode_chat(messages, options, truncation))
+        return await self._in_time(lambda: self._encode_chat(messages, options, truncation))
 
     async def encode_text(
         self,
@@ -83,7 +91,7 @@ class PromptEncoder:
         )
 
     async def render_chat(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
-        return await self._in_thread(lambda: self.tokenizer.render_chat(messages, options))
+        return await self._in_time(lambda: self.tokenizer.render_chat(messages, options))
 
     def max_tokens_for(self, num_prompt_tokens: int, max_tokens: int | None, *, param: str) -> int:
         """How many tokens the output may have; None asks for all that fit."""
@@ -122,6 +130,15 @@ class PromptEncoder:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _in_time(self, work: Callable[[], T]) -> T:
+        """`_in_thread`, for work whose time a client's messages decide."""
+        deadline = Deadline()
+        timer = asyncio.get_running_loop().call_later(self._max_render_s, deadline.strike)
+        try:
+            return await self._in_thread(lambda: deadline.run(work))
+        finally:
+            timer.cancel()
 
     def _encode_chat(
         self,

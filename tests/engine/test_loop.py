@@ -38,9 +38,10 @@ class Client:
         with self._arrived:
             assert self._arrived.wait_for(lambda: wanted <= self.driver.last.keys(), PATIENCE_S)
 
-    def wait_for_token(self, request_id: str) -> None:
+    def wait_for_token(self, request_id: str, count: int = 1) -> None:
         with self._arrived:
-            assert self._arrived.wait_for(lambda: self.driver.outputs[request_id], PATIENCE_S)
+            outputs = self.driver.outputs
+            assert self._arrived.wait_for(lambda: len(outputs[request_id]) >= count, PATIENCE_S)
 
     def stop(self, timeout_s: float = PATIENCE_S) -> None:
         self.driver.runner.gate.set()
@@ -441,6 +442,7 @@ def test_a_slow_mask_holds_nobody_else_up(new_client: NewClient) -> None:
     for request_id in ("beside it", "while nothing else runs"):
         client.submit(request(request_id, [1, 2, 3], SamplingParams(max_tokens=50)))
         client.wait_for_end(request_id)
+    client.wait_for_token("slow", 3)
     assert client.driver.outputs["slow"] == [5] * 3
     released.set()
     client.wait_for_end()

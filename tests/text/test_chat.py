@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from jaxserve.errors import InvalidRequest
 from jaxserve.text.chat import ChatOptions
+from jaxserve.text.prompt import PromptEncoder
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from tests.text.model_folders import byte_level, write_json
 from tests.text.test_detokenizer import hub_tokenizer
@@ -224,3 +226,15 @@ def test_the_final_message_can_be_continued(tokenizer: FolderTokenizer) -> None:
     chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well"}]
     text = tokenizer.render_chat(chat, ChatOptions(continue_final_message=True))
     assert text.endswith("<|im_start|>assistant\nWell")
+
+
+def test_a_template_that_takes_too_long_is_stopped(base_folder: Path) -> None:
+    slow = "{% for a in messages %}{% for b in messages %}{{ b.content }}{% endfor %}{% endfor %}"
+    tokenizer = with_template(base_folder, slow)
+    encoder = PromptEncoder(tokenizer, max_model_len=100, max_render_s=0.1)
+    many = [{"role": "user", "content": "a"}] * 3000
+    with pytest.raises(InvalidRequest, match="too long for so many") as refused:
+        asyncio.run(encoder.render_chat(many, ChatOptions()))
+    assert refused.value.code == "invalid_template"
+    assert asyncio.run(encoder.render_chat(many[:3], ChatOptions())) == "a" * 9
+    encoder.close()

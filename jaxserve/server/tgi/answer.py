@@ -83,12 +83,14 @@ class TgiAnswer:
         if not self._ended:
             return headers
         usage, watch = self.generation.usage, self.watch
-        inference_ns = watch.total_ns - watch.validation_ns
+        queued_ns = int(self.generation.queued_s * 1e9)
+        inference_ns = watch.total_ns - watch.validation_ns - queued_ns
         return headers | {
             "x-compute-time": _ms(watch.total_ns),
             "x-compute-characters": str(self.num_input_chars),
             "x-total-time": _ms(watch.total_ns),
             "x-validation-time": _ms(watch.validation_ns),
+            "x-queue-time": _ms(queued_ns),
             "x-inference-time": _ms(inference_ns),
             "x-time-per-token": _ms(inference_ns // max(usage.completion_tokens, 1)),
             "x-prompt-tokens": str(usage.prompt_tokens),

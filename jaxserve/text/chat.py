@@ -25,6 +25,7 @@ from jaxserve.text.messages import (
 MAX_ERROR_CHARS = 500
 
 _PROBE = "jaxserve-probe"
+_TOOLS = ({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}},)
 _DEVELOPER = re.compile(r"""['"]developer\\?['"]""")  # as a role, not as a word of a sentence
 
 
@@ -44,15 +45,32 @@ class ChatOptions:
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Which form of `content` a template takes."""
+
+    takes_strings: bool
+    takes_parts: bool
+
+    def shape(self, message: Message) -> Message:
+        if not self.takes_parts:
+            return join_parts(message)
+        return message if self.takes_strings else split_parts(message)
+
+
 class ChatTemplate:
-    """A tokenizer's chat template, and which form of `content` it takes."""
+    """A tokenizer's chat template, or several named ones, and what they take.
+
+    Where one is named `tool_use`, it renders the chats that have tools, as in `transformers`.
+    """
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
         self._reserved = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
-        self._names_developer = bool(_DEVELOPER.search(str(tokenizer.chat_template)))
-        self._takes_strings = self._shows_probe(_PROBE)
-        self._takes_parts = self._shows_probe([{"type": "text", "text": _PROBE}])
+        self._names_developer = bool(_DEVELOPER.search(template_text(tokenizer.chat_template)))
+        self._form = self._probed(ChatOptions())
+        is_named = isinstance(tokenizer.chat_template, dict)
+        self._form_with_tools = self._probed(ChatOptions(tools=_TOOLS)) if is_named else self._form
 
     def render(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
         """The conversation as text.
@@ -61,9 +79,10 @@ class ChatTemplate:
         the template's own words when it refuses the rest.
         """
         self._refuse_reserved(options.template_kwargs)
+        shape = (self._form_with_tools if options.tools else self._form).shape
         normal = [self._with_known_role(message) for message in normalize_messages(messages)]
         try:
-            return self._apply([self._shape(message) for message in normal], options)
+            return self._apply([shape(message) for message in normal], options)
         except OutOfTime as error:
             raise _refusal(error) from error
         except Exception as error:  # a template can fail in any way
@@ -71,7 +90,7 @@ class ChatTemplate:
             if len(merged) == len(normal):
                 raise _refusal(error) from error
         try:
-            return self._apply([self._shape(message) for message in merged], options)
+            return self._apply([shape(message) for message in merged], options)
         except Exception as error:
             raise _refusal(error) from error
 
@@ -79,11 +98,6 @@ class ChatTemplate:
         if message["role"] == "developer" and not self._names_developer:
             return {**message, "role": "system"}
         return message
-
-    def _shape(self, message: Message) -> Message:
-        if not self._takes_parts:
-            return join_parts(message)
-        return message if self._takes_strings else split_parts(message)
 
     def _apply(self, messages: list[Message], options: ChatOptions) -> str:
         text: str = self._tokenizer.apply_chat_template(
@@ -107,13 +121,27 @@ class ChatTemplate:
                     param=f"chat_template_kwargs.{name}",
                 )
 
-    def _shows_probe(self, content: Any) -> bool:
+    def _probed(self, options: ChatOptions) -> _Form:
+        return _Form(
+            takes_strings=self._shows_probe(_PROBE, options),
+            takes_parts=self._shows_probe([{"type": "text", "text": _PROBE}], options),
+        )
+
+    def _shows_probe(self, content: Any, options: ChatOptions) -> bool:
         """Whether the template prints the text of `content`, and not the list around it."""
         try:
-            text = self._apply([{"role": "user", "content": content}], ChatOptions())
+            text = self._apply([{"role": "user", "content": content}], options)
         except Exception:  # refusing this form is an answer too
             return False
         return _PROBE in text and f"'{_PROBE}'" not in text and f'"{_PROBE}"' not in text
+
+
+def template_text(template: str | Mapping[str, str] | None) -> str:
+    """The text of a template, or of all named ones, the default first."""
+    if not isinstance(template, Mapping):
+        return template or ""
+    names = sorted(template, key=lambda name: (name != "default", name))
+    return "\n".join(template[name] for name in names)
 
 
 def _refusal(error: Exception) -> InvalidRequest:

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from jaxserve.errors import CheckpointError, InvalidRequest
 from jaxserve.models.gguf.file import SUFFIX
-from jaxserve.text.chat import ChatOptions, ChatTemplate
+from jaxserve.text.chat import ChatOptions, ChatTemplate, template_text
 from jaxserve.text.gguf_tokenizer import GgufVocabulary
+from jaxserve.text.sentencepiece_model import load_alone, stands_alone
 from jaxserve.text.vocabulary import token_bytes_table
 
 
@@ -62,7 +63,7 @@ class FolderTokenizer:
         self.eos_ids = frozenset(i for i in eos_ids if i < self.vocab_size)
         self.longest_token = max(map(len, self._bytes))
         self.has_chat_template = self._chat is not None
-        self.chat_template = str(tokenizer.chat_template or "")
+        self.chat_template = template_text(tokenizer.chat_template)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`, in which special tokens may be spelled out.
@@ -130,9 +131,15 @@ def load_tokenizer(folder: Path) -> FolderTokenizer:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
+        tokenizer = (
+            load_alone(folder)
+            if stands_alone(folder)
+            else AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
         )
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever a broken file makes the library raise
         raise CheckpointError(f"cannot load the tokenizer in {folder}: {error}") from error
     return FolderTokenizer(tokenizer, eos_ids=_eos_ids(folder, tokenizer))

@@ -238,3 +238,74 @@ def test_a_template_that_takes_too_long_is_stopped(base_folder: Path) -> None:
     assert refused.value.code == "invalid_template"
     assert asyncio.run(encoder.render_chat(many[:3], ChatOptions())) == "a" * 9
     encoder.close()
+
+
+def named(folder: Path, how: str, **templates: str) -> FolderTokenizer:
+    """A tokenizer with named templates, kept in tokenizer_config.json or in files of their own."""
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    if how == "config":
+        config["chat_template"] = [{"name": n, "template": t} for n, t in templates.items()]
+    else:
+        (folder / "additional_chat_templates").mkdir()
+        for name, template in templates.items():
+            file = "chat_template" if name == "default" else f"additional_chat_templates/{name}"
+            (folder / f"{file}.jinja").write_text(template)
+    write_json(folder / "tokenizer_config.json", config)
+    return load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("how", ["config", "files"])
+def test_chats_with_tools_take_the_template_named_for_them(tmp_path: Path, how: str) -> None:
+    folder = byte_level(tmp_path)
+    tokenizer = named(folder, how, default=PLAIN, tool_use=TOOLS, rag="rag")
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    hub = hub_tokenizer(folder)
+    for tools in ([], [tool]):
+        expected = hub.apply_chat_template(CHAT, tools=tools or None, tokenize=False)
+        assert tokenizer.render_chat(CHAT, ChatOptions(tools=tools)) == expected
+    assert tokenizer.chat_template == f"{PLAIN}\nrag\n{TOOLS}"
+
+
+def test_each_named_template_gets_the_content_it_takes(tmp_path: Path) -> None:
+    tokenizer = named(byte_level(tmp_path), "config", default=PLAIN, tool_use=PARTS)
+    chat = [{"role": "user", "content": [PART, PART]}]
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    assert tokenizer.render_chat(chat, ChatOptions()) == "[user]one\none"
+    assert tokenizer.render_chat(chat, ChatOptions(tools=[tool])) == "[user](one)(one)"
+
+
+def test_a_chat_that_no_named_template_is_for_is_refused(tmp_path: Path) -> None:
+    tokenizer = named(byte_level(tmp_path), "config", tool_use=TOOLS)
+    with pytest.raises(InvalidRequest, match="default") as caught:
+        tokenizer.render_chat(CHAT, ChatOptions())
+    assert caught.value.code == "invalid_template"
+
+
+def test_a_template_file_goes_before_the_config(tmp_path: Path) -> None:
+    folder = byte_level(tmp_path)
+    (folder / "chat_template.jinja").write_text(PLAIN)
+    assert load_tokenizer(folder).chat_template == PLAIN
+    expected = hub_tokenizer(folder).apply_chat_template(CHAT, tokenize=False)
+    assert load_tokenizer(folder).render_chat(CHAT, ChatOptions()) == expected
+
+
+EVERYTHING = """
+{%- set ns = namespace(last=-1) %}
+{%- for m in messages if m.role == 'user' %}{% set ns.last = loop.index0 * 2 + 1 %}{% endfor %}
+{%- macro line(m, i) %}
+{{ m.role | upper }}{{ ' *' if i == ns.last }}: {{ m.content | trim | tojson }}
+{%- endmacro %}
+{{- bos_token }}{% for m in messages %}
+{%- if loop.index0 == 9 %}{% break %}{% endif %}
+{%- generation %}{{ line(m, loop.index0) }}{% endgeneration %}
+{%- endfor %}
+{{- messages[0] | tojson(indent=2) }}{{ {'b': 1, 'a': '<é>'} | tojson }}{{ eos_token }}
+"""
+
+
+def test_what_templates_are_written_with_renders_as_in_transformers(tmp_path: Path) -> None:
+    tokenizer = with_template(byte_level(tmp_path), EVERYTHING)
+    expected = hub_tokenizer(tmp_path).apply_chat_template(CHAT, tokenize=False)
+    assert tokenizer.render_chat(CHAT, ChatOptions()) == expected
+    assert "USER *:" in expected and "<é>" in expected

@@ -159,3 +159,23 @@ def test_threads_may_encode_at_once(tokenizer: FolderTokenizer) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_code_that_comes_with_a_tokenizer_is_never_run(tmp_path: Path) -> None:
+    folder = byte_level(tmp_path)
+    ran = tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w')\nclass Own: pass\n"
+    (folder / "tokenization_own.py").write_text(code)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    own = {
+        "tokenizer_class": "Own",
+        "auto_map": {"AutoTokenizer": ["tokenization_own.Own", "tokenization_own.Own"]},
+    }
+    write_json(folder / "tokenizer_config.json", config | own)
+    try:
+        tokenizer = load_tokenizer(folder)
+    except CheckpointError as error:
+        assert "trust_remote_code" in str(error)
+    else:
+        assert tokenizer.encode("hello", add_special_tokens=False)
+    assert not ran.exists()

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxserve.server.refusals import CHAT, COMPLETIONS
-from jaxserve.server.schema import ChatBody, GenerationBody
+from jaxserve.server.schema import GenerationBody
 
 HEADER = "x-jaxserve-ignored"
 MAX_NAMES = 32
@@ -36,5 +36,3 @@ def unread(raw: Mapping[str, Any], known: Container[str], *, under: str = "") ->
 
 def _ignored(raw: Mapping[str, Any], body: GenerationBody) -> Iterator[str]:
     yield from unread(raw, _JUDGED | type(body).model_fields.keys())
-    if isinstance(body, ChatBody) and any(tool.function.strict for tool in body.tools):
-        yield "tools.function.strict"

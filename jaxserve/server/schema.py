@@ -33,6 +33,7 @@ from jaxserve.server.forms import FormFields
 from jaxserve.server.messages import ChatMessage, Tool, distinct
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import CHAT, COMPLETIONS
+from jaxserve.server.tool_choice import AUTO, ToolChoice, read_tool_choice
 
 MAX_STOPS = 64
 MAX_PROMPTS = 1024
@@ -83,17 +84,6 @@ def _prompts(value: Any) -> list[Prompt]:
     if len(value) > MAX_PROMPTS:
         raise wrong_value(f"must hold at most {MAX_PROMPTS} prompts")
     return [item if isinstance(item, str) else integers(item) for item in value]
-
-
-def _tool_choice(value: Any) -> Any:
-    if not isinstance(value, str | dict):
-        raise wrong_type("a string or an object")
-    return value
-
-
-ToolChoice = Annotated[
-    Any, BeforeValidator(_tool_choice, json_schema_input_type=str | dict[str, Any])
-]
 
 
 class GenerationBody(FormFields):
@@ -173,7 +163,9 @@ class ChatBody(GenerationBody):
     top_logprobs: Alternatives = 0
 
     tools: Annotated[list[Tool], FailFast(), AfterValidator(distinct)] = Field(default_factory=list)
-    tool_choice: ToolChoice = "auto"
+    tool_choice: Annotated[
+        ToolChoice, BeforeValidator(read_tool_choice, json_schema_input_type=str | dict[str, Any])
+    ] = AUTO
     parallel_tool_calls: Bool = True
 
     add_generation_prompt: Bool | None = None
@@ -185,13 +177,18 @@ class ChatBody(GenerationBody):
     include_reasoning: Bool = True
 
     @property
-    def parses_calls(self) -> bool:
-        """Whether tool calls are looked for in the output."""
-        return bool(self.tools) and self.tool_choice == "auto"
+    def callable_tools(self) -> list[Tool]:
+        """The tools whose calls are looked for in the output."""
+        return self.tool_choice.among(self.tools)
+
+    @property
+    def parallel_calls(self) -> bool:
+        """Whether the answer may have several calls; a tool that is named is called once."""
+        return self.parallel_tool_calls and self.tool_choice.mode != "named"
 
     def check(self) -> None:
         super().check()
-        if self.form is not None and self.parses_calls:
+        if self.form is not None and self.callable_tools:
             raise unsupported(
                 self.form.param, "can not go with tools that may be called: set tool_choice to none"
             )
@@ -199,8 +196,7 @@ class ChatBody(GenerationBody):
             raise wrong("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt and self.continue_final_message:
             raise wrong("add_generation_prompt", "can not be true with continue_final_message")
-        if self.tool_choice not in ("auto", "none"):
-            raise unsupported("tool_choice", "must be auto or none: calls can not be forced yet")
+        self.tool_choice.check(self.tools)
 
 
 class CompletionBody(GenerationBody):

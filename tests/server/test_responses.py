@@ -203,3 +203,12 @@ def test_the_official_client_reads_both_ways() -> None:
         assert call.arguments == '{"a": 1}'
         assert response.usage and response.usage.output_tokens == len(said) + 1
     assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+
+
+def test_a_named_tool_is_called() -> None:
+    choice = {"type": "function", "name": "add"}
+    with client(ScriptedEngine(b"No.")) as c:
+        answer = ask(c, tools=[TOOL], tool_choice=choice, max_output_tokens=100)
+    (item,) = answer["output"]
+    assert (item["type"], item["name"], item["status"]) == ("function_call", "add", "completed")
+    assert answer["tool_choice"] == choice

@@ -103,6 +103,11 @@ def test_wrong_type_is_named_by_its_path(body: dict[str, Any], param: str) -> No
         {"cache_salt": ""},
         {"request_id": "a\nb"},
         {"reasoning_effort": "very"},
+        {"tool_choice": "required"},
+        {"tool_choice": "f"},
+        {"tool_choice": "g", "tools": [TOOL]},
+        {"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [TOOL]},
+        {"tool_choice": {"type": "function", "function": {}}, "tools": [TOOL]},
         {"tools": [TOOL, TOOL], "tool_choice": "none"},
         {"add_generation_prompt": True, "continue_final_message": True},
     ],
@@ -140,8 +145,7 @@ def test_completion_logprobs_are_a_number_up_to_20(value: Any, code: str) -> Non
 @pytest.mark.parametrize(
     "body",
     [
-        {"tool_choice": "required"},
-        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        {"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
         {"use_beam_search": True},
         {"length_penalty": 2},
         {"early_stopping": True},

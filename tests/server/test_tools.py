@@ -128,10 +128,3 @@ def test_calls_and_results_in_the_history_are_taken() -> None:
     with client(ScriptedEngine(b"three")) as c:
         answer = c.post(CHAT, json={"messages": messages, "tools": TOOLS}).json()
     assert json.dumps(answer["choices"][0]["message"]["content"]) == '"three"'
-
-
-def test_strict_tools_are_named_as_not_enforced() -> None:
-    strict = [{"type": "function", "function": {"name": "add", "strict": True}}]
-    with client(ScriptedEngine(b"a")) as c:
-        response = c.post(CHAT, json={"messages": MESSAGES, "tools": strict})
-    assert response.headers["x-jaxserve-ignored"] == "tools.function.strict"

@@ -19,13 +19,14 @@ from jaxserve.server.ollama.schema import (
     ignored_options,
     parse_ollama,
 )
-from jaxserve.server.openai.chat import check_tools
 from jaxserve.server.parsing import unsupported
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.serving import held_to, respond, text_request
 from jaxserve.server.sse import JSON_LINES
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.timing import Stopwatch
+from jaxserve.server.tool_choice import AUTO
+from jaxserve.server.tools import check_tools, held_to_calls, schemas_of
 from jaxserve.text.calls.reader import plain_reader
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.prompt import check_token_ids
@@ -84,8 +85,7 @@ async def _start_message(request: Request, body: OllamaChatBody, watch: Stopwatc
         tools=[tool.plain() for tool in body.tools], template_kwargs=body.template_kwargs
     )
     prompt_ids = await state.generator.encode_chat(body.openai_messages(), options)
-    schemas = {tool.function.name: tool.function.parameters for tool in body.tools}
-    shape = Message(state.formats.reader(prompt_ids, schemas or None, whole=True))
+    shape = Message(state.formats.reader(prompt_ids, schemas_of(body.tools), whole=True))
     return await _start(request, body, prompt_ids, shape=shape, watch=watch)
 
 
@@ -128,12 +128,14 @@ async def _start(
         max_tokens=_max_tokens(state, len(prompt_ids), body.options.num_predict),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
-    calls = isinstance(body, OllamaChatBody) and bool(body.tools)
+    tools = body.tools if isinstance(body, OllamaChatBody) else []
     raw = isinstance(body, OllamaGenerateBody) and body.raw
     if not raw:
-        text = replace(text, shown_ids=state.formats.shown_ids(calls=calls))
+        text = replace(text, shown_ids=state.formats.shown_ids(calls=bool(tools)))
     preface = "" if raw else state.formats.preface(prompt_ids)
     text = await held_to(state, text, body.form, preface=preface)
+    if body.form is None:
+        text = await held_to_calls(state, text, tools, AUTO, parallel=True)
     generation = start_generation(state.generator, [text], param="prompt")
     watch.submitted()
     model = state.model.resolve(body.model)

@@ -15,12 +15,12 @@ from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishi
 from jaxserve.server.generation import Usage, start_generation
 from jaxserve.server.logprobs import chat_logprobs, prompt_logprobs
 from jaxserve.server.message_deltas import message_delta, whole_message
-from jaxserve.server.parsing import unsupported
 from jaxserve.server.schema import ChatBody, parse_chat
 from jaxserve.server.serving import Dialect, held_to, serve, text_request, truncation
 from jaxserve.server.state import ServerState
+from jaxserve.server.tools import check_tools, held_to_calls, schemas_of
 from jaxserve.text.calls.events import Reasoning
-from jaxserve.text.calls.reader import AnswerFormats, AnswerReader
+from jaxserve.text.calls.reader import AnswerReader
 from jaxserve.text.chat import ChatOptions
 
 NO_THINKING = {"enable_thinking": False, "thinking": False}  # what templates call it
@@ -39,7 +39,7 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
 
     def choice(index: int) -> ChatChoice:
         reader = state.formats.reader(
-            request.prompt_ids, called_schemas(body), parallel=body.parallel_tool_calls
+            request.prompt_ids, schemas_of(body.callable_tools), parallel=body.parallel_calls
         )
         return ChatChoice(index, body, reader, generation.usage)
 
@@ -61,7 +61,7 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
 async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRequest:
     """What the text layer is asked for a conversation."""
     generator = state.generator
-    if body.parses_calls:
+    if body.callable_tools:
         check_tools(state.formats)
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
     asked = body.max_completion_tokens or body.max_tokens
@@ -76,25 +76,12 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
         max_tokens=state.max_tokens(len(prompt_ids), asked, by_api=None, param="messages"),
         num_logprobs=body.top_logprobs if body.logprobs else None,
     )
-    request = replace(request, shown_ids=state.formats.shown_ids(calls=body.parses_calls))
-    return await held_to(state, request, body.form, preface=state.formats.preface(prompt_ids))
-
-
-def check_tools(formats: AnswerFormats) -> None:
-    """Raise InvalidRequest when calls could not be told from text."""
-    if formats.tools is None:
-        raise unsupported(
-            "tools",
-            "can not be called: the chat template does not show how this model writes calls; "
-            "start the server with --tool-format, or send tool_choice none",
-        )
-
-
-def called_schemas(body: ChatBody) -> dict[str, Any] | None:
-    """The parameters of the tools whose calls are read, None when none are."""
-    if not body.parses_calls:
-        return None
-    return {tool.function.name: tool.function.parameters for tool in body.tools}
+    shown_ids = state.formats.shown_ids(calls=bool(body.callable_tools))
+    request = replace(request, shown_ids=shown_ids)
+    request = await held_to(state, request, body.form, preface=state.formats.preface(prompt_ids))
+    return await held_to_calls(
+        state, request, body.tools, body.tool_choice, parallel=body.parallel_calls
+    )
 
 
 def chat_options(body: ChatBody) -> ChatOptions:
@@ -175,7 +162,8 @@ class ChatChoice:
 
     def _finishing(self, delta: TextDelta) -> dict[str, Any]:
         fields = finishing(delta)
-        if self._reader.num_complete and delta.finish_reason is FinishReason.STOP:
+        calls_by_choice = self._body.tool_choice.mode != "named" and self._reader.num_complete
+        if calls_by_choice and delta.finish_reason is FinishReason.STOP:
             fields["finish_reason"] = "tool_calls"
         return fields
 

@@ -25,7 +25,8 @@ from jaxserve.server.fields import (
 from jaxserve.server.ignored import unread
 from jaxserve.server.parsing import parse_body, unsupported, wrong
 from jaxserve.server.refusals import Refusal, is_empty, one_of
-from jaxserve.server.schema import Alternatives, ChatBody, Effort, ToolChoice, parse_chat
+from jaxserve.server.schema import Alternatives, ChatBody, Effort, parse_chat
+from jaxserve.server.tool_choice import read_tool_choice
 
 _STATELESS = "responses are not stored: send the whole conversation in input"
 
@@ -52,6 +53,12 @@ CHAT_NAMES = {
 def _input(value: Any) -> Any:
     if not isinstance(value, str | list) or not value:
         raise wrong_type("a string or a list of items, and not empty")
+    return value
+
+
+def _tool_choice(value: Any) -> Any:
+    """As it was given, since the response tells it again."""
+    read_tool_choice(value)
     return value
 
 
@@ -82,7 +89,9 @@ class ResponsesBody(WireModel):
     top_p: Probability | None = None
     stream: Bool = False
     tools: list[Object] = Field(default_factory=list)
-    tool_choice: ToolChoice = "auto"
+    tool_choice: Annotated[
+        Any, BeforeValidator(_tool_choice, json_schema_input_type=str | dict[str, Any])
+    ] = "auto"
     parallel_tool_calls: Bool = True
     text: TextOptions = TextOptions()
     reasoning: ReasoningOptions = ReasoningOptions()

@@ -19,7 +19,7 @@ from jaxserve.server.errors import BrokenOff
 from jaxserve.server.generation import Generation, start_generation
 from jaxserve.server.ignored import naming_header
 from jaxserve.server.logprobs import chat_logprobs
-from jaxserve.server.openai.chat import called_schemas, chat_request
+from jaxserve.server.openai.chat import chat_request
 from jaxserve.server.openai.response_items import ResponseItems, Told
 from jaxserve.server.openai.response_schema import (
     ResponsesBody,
@@ -32,6 +32,7 @@ from jaxserve.server.schema import ChatBody
 from jaxserve.server.serving import respond
 from jaxserve.server.sse import RESPONSE_EVENTS
 from jaxserve.server.state import ServerState, state_of
+from jaxserve.server.tools import schemas_of
 from jaxserve.text.calls.events import Content
 from jaxserve.text.calls.reader import AnswerReader
 
@@ -61,7 +62,7 @@ async def _start(
     except RequestError as error:
         raise in_own_words(error) from None
     reader = state.formats.reader(
-        request.prompt_ids, called_schemas(chat), parallel=body.parallel_tool_calls
+        request.prompt_ids, schemas_of(chat.callable_tools), parallel=chat.parallel_calls
     )
     return ResponsesAnswer(id=id, model=model, body=body, generation=generation, reader=reader)
 

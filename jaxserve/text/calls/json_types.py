@@ -63,11 +63,10 @@ def type_name(value: Any) -> str:
 
 
 def _types(schema: Any, root: Any, budget: int) -> Types:
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, Mapping) or budget == 0:
         return ANY
     if isinstance(schema.get("$ref"), str):
-        target = resolve(schema["$ref"], root)
-        return ANY if budget == 0 else _types(target, root, budget - 1)
+        return _types(resolve(schema["$ref"], root), root, budget - 1)
     named = schema.get("type")
     if isinstance(named, str | list):
         return frozenset([named] if isinstance(named, str) else map(str, named))
@@ -77,7 +76,7 @@ def _types(schema: Any, root: Any, budget: int) -> Types:
         return frozenset({type_name(schema["const"])})
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
-            options = [_types(option, root, budget) for option in schema[key]]
+            options = [_types(option, root, budget - 1) for option in schema[key]]
             return frozenset().union(*options) if all(options) else ANY
     return ANY
 

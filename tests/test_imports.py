@@ -21,10 +21,16 @@ LAYERS = (
     ("jaxserve.generate",),
     ("jaxserve.text",),
     ("jaxserve.engine.loop", "jaxserve.memory"),
-    ("jaxserve.engine.meter", "jaxserve.engine.scheduler", "jaxserve.engine.runner"),
+    (
+        "jaxserve.engine.meter",
+        "jaxserve.engine.pooling",
+        "jaxserve.engine.runner",
+        "jaxserve.engine.scheduler",
+    ),
     (
         "jaxserve.engine.admission",
         "jaxserve.engine.batch",
+        "jaxserve.engine.compilations",
         "jaxserve.engine.pages",
         "jaxserve.engine.prefix",
         "jaxserve.engine.sizes",
@@ -52,6 +58,7 @@ WITHOUT_JAX = (
     "jaxserve.text",
     "jaxserve.engine.scheduler",
     "jaxserve.engine.loop",
+    "jaxserve.engine.pooling.scheduler",
 )
 TEXTLESS = ("jaxserve.engine", "jaxserve.models", "jaxserve.sharding")
 

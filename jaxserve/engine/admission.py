@@ -27,7 +27,7 @@ class Admission:
         """Raise InvalidRequest or ContextLengthExceeded for what can never be served."""
         if not request.prompt_ids:
             raise InvalidRequest("the prompt is empty; give at least one token", param="prompt")
-        _check_ids(request.prompt_ids, self.limits.vocab_size, "prompt")
+        check_ids(request.prompt_ids, self.limits.vocab_size, "prompt")
         _check_params(request.params, self.limits)
         num_prompt, max_tokens = len(request.prompt_ids), request.params.max_tokens
         _check_input(num_prompt, self.limits)
@@ -75,7 +75,8 @@ class Admission:
             )
 
 
-def _check_ids(token_ids: Sequence[int], vocab_size: int, param: str) -> None:
+def check_ids(token_ids: Sequence[int], vocab_size: int, param: str) -> None:
+    """Raise InvalidRequest, which names `param`, for an id that the model has no row for."""
     for token_id in (min(token_ids, default=0), max(token_ids, default=0)):
         if not 0 <= token_id < vocab_size:
             raise InvalidRequest(
@@ -95,9 +96,9 @@ def _check_params(params: SamplingParams, limits: EngineLimits) -> None:
             raise InvalidRequest(
                 f"{name} is {asked}; 0 to {limits.max_logprobs} can be had", param=name
             )
-    _check_ids([token_id for token_id, _ in params.logit_bias], limits.vocab_size, "logit_bias")
-    _check_ids([*params.stop_token_ids], limits.vocab_size, "stop_token_ids")
-    _check_ids([*(params.allowed_token_ids or ())], limits.vocab_size, "allowed_token_ids")
+    check_ids([token_id for token_id, _ in params.logit_bias], limits.vocab_size, "logit_bias")
+    check_ids([*params.stop_token_ids], limits.vocab_size, "stop_token_ids")
+    check_ids([*(params.allowed_token_ids or ())], limits.vocab_size, "allowed_token_ids")
 
 
 def _check_input(num_prompt: int, limits: EngineLimits) -> None:

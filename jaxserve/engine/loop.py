@@ -15,18 +15,54 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from jaxserve.engine.admission import Admission
 from jaxserve.engine.backlog import Backlog
 from jaxserve.engine.masks import MaskMakers
 from jaxserve.engine.meter import Meter
-from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats
+from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats, FixedSizes
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
-from jaxserve.engine.scheduler import Scheduler
-from jaxserve.engine.step import Step, StepResult
+from jaxserve.engine.step import Step
 from jaxserve.errors import EngineBusy, EngineFailed
 
 logger = logging.getLogger(__name__)
 
 _ABORT_GRACE_S = 10.0  # for the steps in flight, once `stop` has aborted the rest
+
+
+class Scheduler(Protocol):
+    """Decides who runs next. The engine thread's alone but for `admission` and `sizes`, which are
+    fixed."""
+
+    @property
+    def admission(self) -> Admission: ...
+    @property
+    def sizes(self) -> FixedSizes: ...
+    @property
+    def num_unfinished(self) -> int: ...
+    @property
+    def awaits_mask(self) -> bool:
+        """Whether some request waits for a mask that is being made."""
+        ...
+
+    def add(self, request: Any) -> None:
+        """Queue a request that `admission` has let in."""
+        ...
+
+    def abort(
+        self, request_id: str, reason: FinishReason, *, error: str | None = None
+    ) -> TokenDelta | None:
+        """End a request; None when it is unknown or has ended."""
+        ...
+
+    def schedule(self) -> Step | None:
+        """Plan the next step; None when there is nothing to compute."""
+        ...
+
+    def commit(self, step: Step, result: Any) -> list[TokenDelta]:
+        """Take in what the oldest step that was planned and not committed gave."""
+        ...
+
+    def stats(self) -> EngineStats: ...
 
 
 class Runner(Protocol):
@@ -45,7 +81,7 @@ class Runner(Protocol):
         """
         ...
 
-    def collect(self, in_flight: Any) -> StepResult:
+    def collect(self, in_flight: Any) -> Any:
         """Wait for the step of this handle. Handles come back in the order of dispatch."""
         ...
 

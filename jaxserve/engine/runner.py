@@ -32,6 +32,7 @@ from jaxserve.engine.batch import (
     unpack,
     unpack_draw,
 )
+from jaxserve.engine.compilations import CompilationCounter
 from jaxserve.engine.masks import num_mask_words
 from jaxserve.engine.request import EngineLimits, Request
 from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sample
@@ -42,8 +43,6 @@ from jaxserve.models.attention.interface import AttentionBackend, row_of_token
 from jaxserve.models.cache import Cache, cache_shardings, init_cache
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.loading import LoadedModel
-
-_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class DeviceState(NamedTuple):
@@ -95,14 +94,13 @@ class Runner:
         self._programs: dict[Bucket, Any] = {}
         self._scorings: dict[Bucket, Any] = {}  # of prompts, from a mixed program's hidden states
         self._set_masks: dict[int, Any] = {}  # by how many at most
-        self._ready = False
-        self._num_compiled_after_ready = 0
+        self._compilations = CompilationCounter()
         self._state = self._build_state(mesh)
 
     @property
     def num_compiled_after_ready(self) -> int:
         """Compilations since `warm_up` ended, by anything in the process; stays 0."""
-        return self._num_compiled_after_ready
+        return self._compilations.count
 
     @property
     def num_programs(self) -> int:
@@ -143,14 +141,11 @@ class Runner:
             draw, hidden = self._run(bucket, self._packer.pack(idle, bucket))
             scores = None if hidden is None else self._score(idle, bucket, hidden)
             jax.block_until_ready((draw, scores))
-        jax.monitoring.register_event_duration_secs_listener(self._count_compilation)
-        self._ready = True
+        self._compilations.start()
 
     def close(self) -> None:
         """Stop counting compilations; the device state goes with the object."""
-        if self._ready:
-            jax.monitoring.unregister_event_duration_listener(self._count_compilation)
-            self._ready = False
+        self._compilations.stop()
 
     def dispatch(self, step: Step) -> InFlight:
         """Start a step and return without waiting for it."""
@@ -329,10 +324,6 @@ class Runner:
 
     def _logits(self, model: Decoder, hidden: jax.Array) -> jax.Array:
         return jax.lax.with_sharding_constraint(model.logits(hidden), self._replicated)
-
-    def _count_compilation(self, event: str, duration_secs: float, **_: object) -> None:
-        if event == _COMPILE_EVENT:
-            self._num_compiled_after_ready += 1
 
 
 def _uses_slot_table(request: Request) -> bool:

@@ -65,6 +65,11 @@ class FolderTokenizer:
         self.has_chat_template = self._chat is not None
         self.chat_template = template_text(tokenizer.chat_template)
 
+    @property
+    def backend(self) -> Any:
+        """The tokenizer of the `tokenizers` library; None where the model has none."""
+        return self._backend
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`, in which special tokens may be spelled out.
 

@@ -20,9 +20,11 @@ _MASKED = -1e30  # not -inf: a row of no tokens must not make a NaN
 
 
 class UnpagedAttention:
-    """An AttentionBackend whose pages are the keys and values themselves, [T, 1 or 2, K, H], as
-    long as one program runs. Rows of the metadata are of equal length L, and `kv_lens` says how
-    many tokens of each are its own; L above a block is a multiple of it."""
+    """An AttentionBackend whose pages are the keys and values of one program, [T, 1 or 2, K, H].
+
+    Rows of the metadata are of equal length L, and `kv_lens` says how many tokens of each are its
+    own; L above a block is a multiple of it.
+    """
 
     page_axes: tuple[str | None, ...] = (None, None, axes.KV_HEADS, axes.HEAD_DIM)
 

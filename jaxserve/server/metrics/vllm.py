@@ -32,7 +32,7 @@ def _write_gauges(page: Exposition, measured: Measured) -> None:
     page.gauge(
         "vllm:kv_cache_usage_perc",
         "Share of the KV cache that requests hold; 1 is all of it.",
-        stats.used_pages / stats.total_pages,
+        stats.used_pages / max(stats.total_pages, 1),  # a model that embeds has none
     )
     states = {"awake": 1, "weights_offloaded": 0, "discard_all": 0}
     page.gauge(

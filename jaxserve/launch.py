@@ -8,16 +8,26 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
-from jaxserve.build import build_app, build_engine
+from jaxserve.build_pooled import build
 from jaxserve.config import ServeConfig, ServerConfig
 from jaxserve.errors import ConfigError
 from jaxserve.logs import log_to_stderr
+from jaxserve.server.models import ModelInfo
 from jaxserve.version import __version__
 
+_EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "generate": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    ),
+    "embed": ("/v1/embeddings", {"input": "The capital of France is Paris."}),
+    "classify": ("/classify", {"input": "What a lovely day."}),
+}
 _ENGINE_STOP_S = 1.0  # the app has ended every request by then
 
 
@@ -30,12 +40,12 @@ def serve(config: ServeConfig) -> None:
     log_to_stderr(level=config.server.log_level, form=config.server.log_format)
     listening = _listen(config.server)
     _warn_if_open(config.server)
-    built = build_engine(config)
-    app = build_app(config, built)
+    built, app = build(config)
     server = _Server(app, config.server)
-    model = app.state.server.model.names[0]
     server.greeting = _greeting(
-        model, _url(config.server, listening), seconds=time.perf_counter() - started
+        app.state.server.model,
+        _url(config.server, listening),
+        seconds=time.perf_counter() - started,
     )
     try:
         server.run(sockets=[listening])
@@ -115,13 +125,11 @@ def _url(config: ServerConfig, listening: socket.socket) -> str:
     return f"http://{host}:{listening.getsockname()[1]}"
 
 
-def _greeting(model: str, url: str, *, seconds: float) -> str:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": "What is the capital of France?"}],
-    }
-    curl = f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d"
+def _greeting(model: ModelInfo, url: str, *, seconds: float) -> str:
+    name = model.names[0]
+    path, asked = _EXAMPLES[model.task]
+    curl = f"curl {url}{path} -H 'content-type: application/json' -d"
     return (
-        f"jaxserve {__version__} is ready: {model} at {url}/v1 after {seconds:.1f} s; try\n"
-        f"{curl} '{json.dumps(body)}'"
+        f"jaxserve {__version__} is ready: {name} at {url}/v1 after {seconds:.1f} s; try\n"
+        f"{curl} '{json.dumps({'model': name, **asked})}'"
     )

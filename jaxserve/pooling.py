@@ -32,12 +32,18 @@ Vector = np.ndarray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledTask:
-    """What a model that pools is for. `num_outputs` counts the numbers of a vector, or labels."""
+    """What a model that pools is for. `num_outputs` counts the numbers of a vector, or labels;
+    `normalized` says that vectors come at unit length."""
 
     task: Task
     num_outputs: int
+    normalized: bool
     facts: SentenceFacts
     labels: tuple[str, ...] = ()
+
+
+class Unanswered(EngineFailed):
+    """A text that the engine had taken ended without a vector."""
 
 
 class TextPooler:
@@ -107,8 +113,8 @@ class TextPooler:
     async def run(self, id: str, sequences: Many[Sequence]) -> list[Vector]:
         """f32[num_outputs] for each sequence, in order.
 
-        Raises EngineBusy when the engine has no place for the first one, and EngineFailed. All end
-        when the wait is cut.
+        Raises EngineBusy when the engine has no place for the first one, Unanswered, and
+        EngineFailed. All end when the wait is cut.
         """
         gate = asyncio.Semaphore(MAX_AT_ONCE)
         running: dict[str, asyncio.Future[Vector]] = {}
@@ -190,4 +196,4 @@ class TextPooler:
             if isinstance(delta, PooledDelta):
                 future.set_result(delta.vector)
             else:
-                future.set_exception(EngineFailed(delta.error or "the server ended the request"))
+                future.set_exception(Unanswered(delta.error or "the server ended the request"))

@@ -40,8 +40,8 @@ class Scheduler(Protocol):
     @property
     def num_unfinished(self) -> int: ...
     @property
-    def awaits_mask(self) -> bool:
-        """Whether some request waits for a mask that is being made."""
+    def num_constrained(self) -> int:
+        """Unfinished requests whose tokens are drawn through masks."""
         ...
 
     def add(self, request: Any) -> None:

@@ -20,6 +20,7 @@ from jaxserve.config import ServerConfig, TgiConfig
 from jaxserve.engine.metrics import EngineHealth, EngineMetrics
 from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
+from jaxserve.pooling import TextPooler
 from jaxserve.server import request_id
 from jaxserve.server.auth import BearerAuth, api_keys
 from jaxserve.server.bodies import PayloadLimit
@@ -41,7 +42,7 @@ DEFAULT_TGI = TgiConfig()
 
 
 def create_app(
-    generator: TextGenerator,
+    text: TextGenerator | TextPooler,
     *,
     model: ModelInfo,
     config: ServerConfig,
@@ -51,7 +52,7 @@ def create_app(
     formats: Formats,
     tgi: TgiConfig = DEFAULT_TGI,
 ) -> Starlette:
-    """The ASGI app; its start-up starts the generator on the event loop that serves.
+    """The ASGI app; its start-up starts `text` on the event loop that serves.
 
     `generation_config` sets the defaults of sampling params; empty means the API's own. `formats`
     are those the model writes tool calls and reasoning in. Setting
@@ -72,7 +73,7 @@ def create_app(
     app.router.redirect_slashes = False  # a redirected POST costs clients a round trip
     app.router.default = unknown_route
     app.state.server = ServerState(
-        generator=generator,
+        text=text,
         model=model,
         defaults=sampling_defaults(generation_config),
         strict=config.strict,
@@ -86,7 +87,7 @@ def create_app(
             engine_metrics=engine_metrics,
             server=measures,
         ),
-        formats=AnswerFormats(formats.tools, formats.reasoning, generator.tokenizer),
+        formats=AnswerFormats(formats.tools, formats.reasoning, text.tokenizer),
     )
     return app
 
@@ -126,12 +127,12 @@ def _cors(config: ServerConfig) -> Middleware:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncGenerator[None, None]:
-    generator: TextGenerator = app.state.server.generator
-    generator.start()
+    text: TextGenerator | TextPooler = app.state.server.text
+    text.start()
     try:
         yield
     finally:
-        generator.close()
+        text.close()
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:

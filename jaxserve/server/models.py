@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxserve.errors import UnknownModel
 
@@ -41,6 +41,7 @@ class ModelInfo:
     max_model_len: int
     fingerprint: str
     also: tuple[str, ...] = ()
+    task: Literal["generate", "embed", "classify"] = "generate"
     details: ModelDetails = ModelDetails()
 
     def resolve(self, name: str) -> str:

@@ -5,23 +5,31 @@ from __future__ import annotations
 from jaxserve.config import ServerConfig
 from jaxserve.server import docs, probes, tokenize
 from jaxserve.server.error_styles import OLLAMA, OPENAI, TGI
+from jaxserve.server.ollama import embed as ollama_embed
 from jaxserve.server.ollama import endpoints as ollama
 from jaxserve.server.ollama import models as ollama_models
 from jaxserve.server.ollama.schema import OllamaChatBody, OllamaGenerateBody
 from jaxserve.server.openai.chat import chat_completions
 from jaxserve.server.openai.completions import completions
+from jaxserve.server.openai.embeddings import EmbeddingBody, embeddings
 from jaxserve.server.openai.response_schema import ResponsesBody
 from jaxserve.server.openai.responses import responses
 from jaxserve.server.row import GET, POST, Row
 from jaxserve.server.schema import ChatBody, CompletionBody
 from jaxserve.server.serving import measured
+from jaxserve.server.tgi import embed as tgi_embed
 from jaxserve.server.tgi import endpoints as tgi
 from jaxserve.server.tgi import vertex
 from jaxserve.server.tgi.schema import GenerateBody, TokenizeBody
+from jaxserve.server.vllm import classify
+from jaxserve.server.vllm.rerank import RankTextsBody, RerankBody, rerank
+from jaxserve.server.vllm.score import ScoreBody, score
 
 GENERATE = (GenerateBody,)
-ANY = (GenerateBody, ChatBody, CompletionBody)
+ANY = (GenerateBody, ChatBody, CompletionBody, EmbeddingBody)
 PREDICT = (vertex.PredictBody,)
+RERANK = (RerankBody, RankTextsBody)
+OLLAMA_PROMPT = (ollama_embed.OllamaEmbeddingsBody,)
 TOKENIZE = (TokenizeBody, tokenize.TextBody, tokenize.ConversationBody, tokenize.ContentBody)
 
 ROWS = (
@@ -46,14 +54,24 @@ ROWS = (
     Row("/v1/chat/completions", measured(chat_completions), POST, OPENAI, (ChatBody,)),
     Row("/v1/responses", measured(responses), POST, OPENAI, (ResponsesBody,)),
     Row("/v1/completions", measured(completions), POST, OPENAI, (CompletionBody,)),
+    Row("/v1/embeddings", measured(embeddings), POST, OPENAI, (EmbeddingBody,)),
+    Row("/embed", measured(tgi_embed.embed), POST, TGI, (tgi_embed.EmbedInputsBody,)),
+    Row("/predict", measured(tgi_embed.predict), POST, TGI, (tgi_embed.PredictLabelsBody,)),
+    Row("/score", measured(score), POST, OPENAI, (ScoreBody,)),
+    Row("/v1/score", measured(score), POST, OPENAI, (ScoreBody,)),
+    Row("/rerank", measured(rerank), POST, OPENAI, RERANK),
+    Row("/v1/rerank", measured(rerank), POST, OPENAI, RERANK),
+    Row("/v2/rerank", measured(rerank), POST, OPENAI, RERANK),
+    Row("/classify", measured(classify.classify), POST, OPENAI, (classify.ClassifyBody,)),
+    Row("/pooling", measured(classify.pooling), POST, OPENAI, (classify.PoolingBody,)),
     Row("/api/version", probes.version, GET, OLLAMA, open=True),
     Row("/api/tags", ollama_models.tags, GET, OLLAMA),
     Row("/api/ps", ollama_models.running, GET, OLLAMA),
     Row("/api/show", ollama_models.show, POST, OLLAMA, (ollama_models.ShowBody,)),
     Row("/api/generate", measured(ollama.generate), POST, OLLAMA, (OllamaGenerateBody,)),
     Row("/api/chat", measured(ollama.chat), POST, OLLAMA, (OllamaChatBody,)),
-    Row("/api/embed", ollama_models.no_embeddings, POST, OLLAMA),
-    Row("/api/embeddings", ollama_models.no_embeddings, POST, OLLAMA),
+    Row("/api/embed", measured(ollama_embed.embed), POST, OLLAMA, (ollama_embed.OllamaEmbedBody,)),
+    Row("/api/embeddings", measured(ollama_embed.embeddings), POST, OLLAMA, OLLAMA_PROMPT),
     Row("/api/pull", ollama_models.no_store, POST, OLLAMA),
     Row("/api/push", ollama_models.no_store, POST, OLLAMA),
     Row("/api/create", ollama_models.no_store, POST, OLLAMA),

@@ -68,7 +68,8 @@ Stops = Annotated[
 ]
 
 
-def _prompts(value: Any) -> list[Prompt]:
+def prompts(value: Any, *, most: int = MAX_PROMPTS) -> list[Prompt]:
+    """A text, token ids, or a list of either, as a list of at most so many."""
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
@@ -81,8 +82,8 @@ def _prompts(value: Any) -> list[Prompt]:
         raise wrong_type("all strings, all token ids, or all lists of token ids")
     if [] in value:
         raise wrong_value("must not hold an empty list of token ids")
-    if len(value) > MAX_PROMPTS:
-        raise wrong_value(f"must hold at most {MAX_PROMPTS} prompts")
+    if len(value) > most:
+        raise wrong_value(f"must hold at most {most} items")
     return [item if isinstance(item, str) else integers(item) for item in value]
 
 
@@ -202,7 +203,7 @@ class ChatBody(GenerationBody):
 class CompletionBody(GenerationBody):
     """The body of POST /v1/completions; `prompt` is a list in every case."""
 
-    prompt: Annotated[list[Prompt], BeforeValidator(_prompts, json_schema_input_type=PromptInput)]
+    prompt: Annotated[list[Prompt], BeforeValidator(prompts, json_schema_input_type=PromptInput)]
     logprobs: Alternatives | None = None
     echo: Bool = False
 

@@ -87,6 +87,17 @@ async def serve_body(request: Request, raw: dict[str, Any], dialect: Dialect[Bod
     return await respond(request, starting, stream=body.stream, headers=headers)
 
 
+def refuse_if_strict(state: ServerState, headers: Mapping[str, str]) -> None:
+    """Raise InvalidRequest for fields without effect that `headers` names, if the server is so."""
+    if state.strict and HEADER in headers:
+        raise InvalidRequest(
+            f"these fields have no effect here and the server is strict: {headers[HEADER]}; "
+            "leave them out",
+            param=headers[HEADER].partition(",")[0],
+            code="unsupported_parameter",
+        )
+
+
 async def respond(
     request: Request,
     starting: Coroutine[Any, Any, RunningAnswer],
@@ -97,14 +108,11 @@ async def respond(
 ) -> Response:
     """Start a generation and tell it; it ends when the client leaves, at whatever point."""
     state = state_of(request)
-    if state.strict and HEADER in headers:
+    try:
+        refuse_if_strict(state, headers)
+    except InvalidRequest:
         starting.close()
-        raise InvalidRequest(
-            f"these fields have no effect here and the server is strict: {headers[HEADER]}; "
-            "leave them out",
-            param=headers[HEADER].partition(",")[0],
-            code="unsupported_parameter",
-        )
+        raise
     answer = await unless_gone(request.receive, starting)
     state.in_flight.add(answer.generation)
     began_s = request.scope.pop(BEGAN_S)

@@ -15,10 +15,11 @@ from starlette.requests import Request
 
 from jaxserve.config import TgiConfig
 from jaxserve.engine.metrics import EngineHealth
+from jaxserve.errors import InvalidRequest
 from jaxserve.generate import TextGenerator
+from jaxserve.pooling import TextPooler
 from jaxserve.server.bodies import read_object
 from jaxserve.server.errors import Draining
-from jaxserve.server.generation import Generation
 from jaxserve.server.metrics.measures import ServerMeasures
 from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
@@ -27,6 +28,10 @@ from jaxserve.server.sampling import SamplingDefaults
 from jaxserve.text.calls.reader import AnswerFormats
 
 STALL_LIMIT_S = 60.0
+PURPOSES = {
+    "embed": "it embeds texts; use /v1/embeddings, /score or /rerank",
+    "classify": "it scores or classifies texts; use /classify, /score or /rerank",
+}
 BEGAN_S = "jaxserve.began_s"  # in the scope until the engine has the request
 
 
@@ -34,10 +39,10 @@ BEGAN_S = "jaxserve.began_s"  # in the scope until the engine has the request
 class ServerState:
     """`draining` is set by whoever stops the server: from then on new work is refused.
 
-    `in_flight` are the generations that some client still waits for.
+    `in_flight` are the answers that some client still waits for.
     """
 
-    generator: TextGenerator
+    text: TextGenerator | TextPooler
     model: ModelInfo
     defaults: SamplingDefaults
     engine_health: Callable[[], EngineHealth]
@@ -48,7 +53,30 @@ class ServerState:
     tgi: TgiConfig = field(default_factory=TgiConfig)
     strict: bool = False  # a field that has no effect is refused
     draining: bool = False
-    in_flight: set[Generation] = field(default_factory=set)
+    in_flight: set[object] = field(default_factory=set)
+
+    @property
+    def generator(self) -> TextGenerator:
+        """What generates text; raises InvalidRequest where the model is for something else."""
+        if isinstance(self.text, TextGenerator):
+            return self.text
+        raise InvalidRequest(
+            f"the model served here does not generate text: {PURPOSES[self.model.task]}",
+            param="model",
+            code="unsupported_value",
+        )
+
+    @property
+    def pooler(self) -> TextPooler:
+        """What embeds or classifies; raises InvalidRequest where the model generates text."""
+        if isinstance(self.text, TextPooler):
+            return self.text
+        raise InvalidRequest(
+            "the model served here generates text and has no embedding head and no labels; start "
+            "the server with a model that embeds, scores or classifies",
+            param="model",
+            code="unsupported_value",
+        )
 
     def problem(self) -> str | None:
         """Why the server should get no traffic, or None. Never waits for the engine."""

@@ -149,9 +149,10 @@ def test_invocations_tell_the_error_of_the_shape_that_was_meant(c: TestClient) -
         assert refusal(c, "/invocations", inputs=inputs)[:2] == (422, "validation")
     chat = c.post("/invocations", json={"messages": MESSAGES, "temperature": 3})
     assert (chat.status_code, chat.json()["error"]["param"]) == (400, "temperature")
-    for body in ({}, {"input": "a"}):
-        answer = c.post("/invocations", json=body)
-        assert (answer.status_code, answer.json()["error_type"]) == (422, "validation")
+    embedding = c.post("/invocations", json={"input": "a"})
+    assert (embedding.status_code, embedding.json()["error"]["param"]) == (400, "model")
+    answer = c.post("/invocations", json={})
+    assert (answer.status_code, answer.json()["error_type"]) == (422, "validation")
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ class PoolingScheduler:
         return len(self._unfinished)
 
     @property
-    def awaits_mask(self) -> bool:
-        return False  # nothing is drawn
+    def num_constrained(self) -> int:
+        return 0  # nothing is drawn
 
     @property
     def sizes(self) -> FixedSizes:

@@ -65,15 +65,10 @@ async def show(request: Request) -> Response:
                 "general.parameter_count": model.details.num_params,
                 f"{family}.context_length": model.max_model_len,
             },
-            "capabilities": _capabilities(state.formats),
+            "capabilities": _capabilities(model, state.formats),
             "modified_at": _modified_at(model),
         }
     )
-
-
-async def no_embeddings(request: Request) -> Response:
-    """Refused: the model makes no embeddings."""
-    raise InvalidRequest("the model served here makes no embeddings", code="unsupported_value")
 
 
 async def no_store(request: Request) -> Response:
@@ -109,7 +104,9 @@ def _details(model: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _capabilities(formats: AnswerFormats) -> list[str]:
+def _capabilities(model: ModelInfo, formats: AnswerFormats) -> list[str]:
+    if model.task != "generate":
+        return ["embedding"] if model.task == "embed" else []
     has = {"tools": formats.tools, "thinking": formats.reasoning}
     return ["completion", *(name for name, form in has.items() if form is not None)]
 

@@ -15,12 +15,14 @@ from jaxserve.server.error_styles import OPENAI, tell_errors_as
 from jaxserve.server.errors import logged_error_body
 from jaxserve.server.generation import start_generation
 from jaxserve.server.ignored import naming_header
+from jaxserve.server.openai import embeddings
 from jaxserve.server.openai.chat import CHAT
 from jaxserve.server.openai.completions import COMPLETIONS
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.serving import held_to, respond, serve_body, text_request
 from jaxserve.server.sse import TGI_EVENTS
 from jaxserve.server.state import ServerState, state_of
+from jaxserve.server.tgi import embed
 from jaxserve.server.tgi.answer import TgiAnswer, sequences_of
 from jaxserve.server.tgi.schema import (
     GenerateBody,
@@ -30,6 +32,12 @@ from jaxserve.server.tgi.schema import (
 from jaxserve.server.timing import Stopwatch
 from jaxserve.text.prompt import NUM_THREADS
 from jaxserve.version import __version__
+
+PIPELINES = {
+    "generate": "text-generation",
+    "embed": "feature-extraction",
+    "classify": "text-classification",
+}
 
 
 async def generate(request: Request) -> Response:
@@ -69,23 +77,25 @@ async def invocations(request: Request) -> Response:
             return await serve_body(request, raw, CHAT)
         return await serve_body(request, raw, COMPLETIONS)
     if "input" in given:
-        raise InvalidRequest("input is for embeddings, and this model makes none", param="input")
+        tell_errors_as(OPENAI, request.scope)
+        return await embeddings.embed(request, raw)
     raise InvalidRequest(
-        "the body must have inputs (to generate), messages (to chat) or prompt (to complete)"
+        "the body must have inputs (to generate, or embed), messages (to chat), prompt (to "
+        "complete) or input (to embed)"
     )
 
 
 async def info(request: Request) -> Response:
     """The model and the limits."""
     state = state_of(request)
-    model, limits, tgi = state.model, state.generator.limits, state.tgi
+    model, limits, tgi = state.model, state.text.limits, state.tgi
     return JSONBody(
         {
             "model_id": model.root,
             "model_sha": model.details.revision,
             "model_dtype": model.details.dtype,
             "model_device_type": model.details.device,
-            "model_pipeline_tag": "text-generation",
+            "model_pipeline_tag": PIPELINES[model.task],
             "max_concurrent_requests": limits.max_concurrent_requests or limits.max_queued_requests,
             "max_best_of": tgi.max_best_of,
             "max_stop_sequences": tgi.max_stop_sequences,
@@ -102,6 +112,8 @@ async def info(request: Request) -> Response:
 
 
 async def _answer_either(request: Request, raw: dict[str, Any]) -> Response:
+    if state_of(request).model.task != "generate":
+        return await embed.answer(request, raw)
     stream = raw.get("stream") is True
     return await _answer(request, raw, stream=stream, in_list=True)
 

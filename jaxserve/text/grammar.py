@@ -6,12 +6,15 @@ are never part of text, so a grammar lets none through but an end of sequence wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from llguidance import LLMatcher
 
 from jaxserve.engine.constraint import ConstraintFailed
+from jaxserve.text.grammar_trial import error_of
 
 Kind = Literal["json_schema", "regex", "choice", "grammar", "lark", "structural_tag"]
 
@@ -63,18 +66,24 @@ class GrammarConstraint:
 
     def advance(self, token_id: int) -> None:
         self._first_mask = None
-        self._matcher.consume_token(token_id)
-        self._check()
+        with self._failing():
+            self._matcher.consume_token(token_id)
 
     def next_mask(self) -> bytes:
         if self._first_mask is not None:
             return self._first_mask
-        mask: bytes = self._matcher.compute_bitmask()[: self._mask_bytes]
-        self._check()
+        with self._failing():
+            mask: bytes = self._matcher.compute_bitmask()[: self._mask_bytes]
         return mask
 
-    def _check(self) -> None:
-        problem = matcher_problem(self._matcher)
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn what goes wrong in the matcher into ConstraintFailed."""
+        try:
+            yield
+            problem = matcher_problem(self._matcher)
+        except BaseException as error:  # a panic of Rust code is no Exception
+            problem = str(error)
         if problem:
             raise ConstraintFailed(f"the grammar can not be followed any further: {problem}")
 
@@ -82,7 +91,7 @@ class GrammarConstraint:
 def matcher_problem(matcher: LLMatcher) -> str:
     """Why the matcher has stopped although the output is not complete, or nothing."""
     if matcher.is_error():
-        return str(matcher.get_error())
+        return error_of(matcher)
     if matcher.is_stopped() and matcher.stop_reason() not in _ENDED_WELL:
         return str(matcher.stop_reason())
     return ""

@@ -27,6 +27,8 @@ STACK_BYTES = 4 * 2**20
 
 LIMITS = LLParserLimits(verbose_errors=False)
 
+_NOTHING_LEFT = ("NoExtension", "NoExtensionBias", "InternalError")  # before the first token
+
 
 Encode = Callable[[str], list[int]]
 
@@ -141,9 +143,14 @@ class GrammarTrial:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt at the terminal is for the server to handle
         )
         v = self._vocabulary
-        self._exchange((v.tokens, v.special_token_ids, v.eos_token_ids), START_S)
+        try:
+            self._exchange((v.tokens, v.special_token_ids, v.eos_token_ids), START_S)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            self.close()
+            raise RuntimeError("the process that tries grammars does not start") from error
 
     def _exchange(self, message: object, within_s: float) -> tuple[bool, str]:
         process = self._process
@@ -177,13 +184,18 @@ def _serve(asked: BinaryIO, answers: BinaryIO) -> None:
 def _compiled(tokenizer: LLTokenizer, grammar: str) -> str:
     matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LIMITS)
     if matcher.is_error():
-        raise ValueError(matcher.get_error())
+        raise ValueError(error_of(matcher))
     matcher.compute_bitmask()
-    if matcher.is_error():
-        raise ValueError(matcher.get_error())
-    if matcher.is_stopped():
+    if matcher.stop_reason() in _NOTHING_LEFT:
         raise ValueError("no text at all is allowed by it")
+    if matcher.is_error():
+        raise ValueError(error_of(matcher))
     return ""
+
+
+def error_of(matcher: LLMatcher) -> str:
+    """What llguidance says is wrong, in a line or few."""
+    return str(matcher.get_error()).removesuffix("<non-verbose/>").strip()
 
 
 def _answer(answers: BinaryIO, ok: bool, text: str) -> None:

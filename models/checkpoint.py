@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  # teaches numpy the name bfloat16, which safetensors asks it for
+import ml_dtypes  # also teaches numpy the name bfloat16, which safetensors asks it for
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -23,6 +23,10 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth")
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
+_BYTE_FLOATS = {
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +120,39 @@ def _open_file(path: Path) -> dict[str, StoredTensor]:
             f"{path} is cut short or is no safetensors file ({error}); download it again"
         ) from None
     slices = {key: file.get_slice(key) for key in file.keys()}
+    places = _places(path) if any(p.get_dtype() in _BYTE_FLOATS for p in slices.values()) else {}
     return {
-        key: StoredTensor(path, tuple(part.get_shape()), part.get_dtype(), part)
+        key: StoredTensor(
+            path,
+            tuple(part.get_shape()),
+            part.get_dtype(),
+            _Mapped(path, part, places[key]) if part.get_dtype() in _BYTE_FLOATS else part,
+        )
         for key, part in slices.items()
     }
+
+
+def _places(path: Path) -> dict[str, int]:
+    """At which byte of a safetensors file each tensor begins."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """Floats of eight bits, which safetensors does not hand to NumPy."""
+
+    path: Path
+    part: Any  # what safetensors says of it
+    offset: int  # bytes
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        shape, dtype = tuple(self.part.get_shape()), _BYTE_FLOATS[self.part.get_dtype()]
+        mapped = np.memmap(self.path, dtype, mode="r", offset=self.offset, shape=shape)
+        return np.array(mapped[index])
 
 
 def _no_weights(folder: Path) -> str:

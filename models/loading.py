@@ -7,6 +7,7 @@ milliseconds a call.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,22 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxserve.errors import ConfigError
+from jaxserve.models.checkpoint import StoredTensor
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.converted import is_converted, layout, read_params, read_quantizations
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.registry import read_model_config
+from jaxserve.models.formats.registry import open_quantized
+from jaxserve.models.formats.views import Opened
 from jaxserve.models.making import Option, choice
 from jaxserve.models.quantization import Quantization
 from jaxserve.models.quantized import Choice, quantizations, quantize_modules
 from jaxserve.models.source import config_origin, open_weights, read_raw_config
 from jaxserve.models.weights import (
+    Target,
     ignored_keys,
+    key_of,
     load_params,
     refuse_misfit,
     refuse_untied,
@@ -82,38 +88,48 @@ def load_model(
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
     """
-    family, config = read_model_config(read_raw_config(folder), config_origin(folder))
+    raw = read_raw_config(folder)
+    family, config = read_model_config(raw, config_origin(folder))
     if max_model_len is not None:
         config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
-    weights = _weights(folder, config, quantize)
+    opened = None if is_converted(folder) else _open(folder, raw, family, config)
+    if opened is None:
+        weights = _restored_weights(folder, quantize)
+    else:
+        weights = _read_weights(folder, opened, family, config, quantize)
     abstract = nnx.eval_shape(lambda: _decoder(config, dtype, weights))
     graphdef, state = nnx.split(abstract)
-    if is_converted(folder):
+    if opened is None:
         params = read_params(folder, layout(state, mesh))
     else:
-        params = _convert(folder, family, config, state, mesh=mesh, progress=progress)
+        wanted = _targets(folder, opened.tensors, family, config, state, mesh=mesh)
+        params = load_params(wanted, opened.tensors, progress=progress)
     treedef = jax.tree.structure(state)
     return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
 
 
-def _convert(
+def _open(folder: Path, raw: Mapping[str, Any], family: Family, config: DecoderConfig) -> Opened:
+    opened = with_prefix(open_weights(folder), family.prefix)
+    own = without_parts(opened, family.other_parts)
+    stored = without_extra_layers(own, family.extra_layers, num_layers=config.num_layers)
+    return open_quantized(raw, stored, config_origin(folder))
+
+
+def _targets(
     folder: Path,
+    stored: Mapping[str, StoredTensor],
     family: Family,
     config: DecoderConfig,
     state: nnx.State,
     *,
     mesh: Mesh,
-    progress: bool,
-) -> tuple[jax.Array, ...]:
-    opened = with_prefix(open_weights(folder), family.prefix)
-    own = without_parts(opened, family.other_parts)
-    stored = without_extra_layers(own, family.extra_layers, num_layers=config.num_layers)
+) -> list[Target]:
     wanted = targets(state, family, mesh, stored=stored.keys())
     ignored = ignored_keys(family, config)
     refuse_misfit(wanted, stored, ignored=ignored, origin=str(folder))
     if config.tied_embeddings:
         refuse_untied(family, stored)
-    return load_params(wanted, stored, progress=progress)
+    return wanted
 
 
 def _decoder(config: DecoderConfig, dtype: jnp.dtype, weights: _Weights) -> Decoder:
@@ -130,15 +146,33 @@ class _Weights:
     are_made: bool
 
 
-def _weights(folder: Path, config: DecoderConfig, quantize: Option | None) -> _Weights:
-    if is_converted(folder):
-        if quantize is not None:
-            raise ConfigError(
-                f"{folder} is converted, and its weights are read as they are; leave quantize = "
-                f"{quantize} out here, and give it to `jaxserve convert`"
-            )
-        held = read_quantizations(folder)
-        return _Weights(lambda path, _: held.get(path), are_made=False)
+def _restored_weights(folder: Path, quantize: Option | None) -> _Weights:
+    if quantize is not None:
+        raise ConfigError(
+            f"{folder} is converted, and its weights are read as they are; leave quantize = "
+            f"{quantize} out here, and give it to `jaxserve convert`"
+        )
+    held = read_quantizations(folder)
+    return _Weights(lambda path, _: held.get(path), are_made=False)
+
+
+def _read_weights(
+    folder: Path,
+    opened: Opened,
+    family: Family,
+    config: DecoderConfig,
+    quantize: Option | None,
+) -> _Weights:
     if quantize is None:
-        return _Weights(lambda *_: None, are_made=False)
+
+        def held(path: str, _: tuple[int, ...]) -> Quantization | None:
+            return opened.quantizations.get(key_of(path, family, opened.tensors))
+
+        return _Weights(held, are_made=False)
+    if opened.quantizations:
+        kinds = sorted({how.values for how in opened.quantizations.values()})
+        raise ConfigError(
+            f"the weights in {folder} are {' and '.join(kinds)} as they are stored; leave "
+            f"quantize = {quantize} out, or use the unquantised checkpoint"
+        )
     return _Weights(choice(quantize, tied_embeddings=config.tied_embeddings), are_made=True)

@@ -20,6 +20,7 @@ from jaxserve.errors import CheckpointError, UnsupportedModel
 from jaxserve.models.checkpoint import StoredTensor, open_checkpoint, read_json
 from jaxserve.models.encoders.registry import Backbone, pools, read_backbone
 from jaxserve.models.families.family import Family
+from jaxserve.models.formats.registry import refuse_quantized
 from jaxserve.models.pooled import PooledModel
 from jaxserve.models.pooled_config import PooledConfig
 from jaxserve.models.sentence_modules import SentenceModules, has_modules, read_modules
@@ -66,6 +67,7 @@ def load_pooled_model(
     ConfigError when the mesh does not divide the model.
     """
     raw = read_json(folder / "config.json")
+    refuse_quantized(raw, str(folder / "config.json"))
     backbone = read_backbone(raw, raw["architectures"][0], str(folder / "config.json"))
     after = read_modules(folder) if has_modules(folder) else None
     config = _config(backbone, after, str(folder))

@@ -31,6 +31,7 @@ IGNORED: Mapping[str, str] = {
     "output_attentions": _OUTPUTS,
     "output_hidden_states": _OUTPUTS,
     "pad_token_id": _TEXT,
+    "quantization_config": "read when weights are opened, by a reader of its own",
     "return_dict": _OUTPUTS,
     "torch_dtype": "as dtype",
     "transformers.js_config": "for another runtime",
@@ -42,7 +43,6 @@ IGNORED: Mapping[str, str] = {
 
 WAYS_OUT: Mapping[str, str] = {
     "auto_map": "code that comes with a checkpoint is never run",
-    "quantization_config": "quantized weights are not read; use the unquantized checkpoint",
 }
 
 
@@ -179,6 +179,10 @@ class ConfigReader:
         if not isinstance(value, dict):
             raise self.wrong(name, value, "an object")
         return ConfigReader(value, f"{name} in {self._origin}", defaults)
+
+    def names(self) -> tuple[str, ...]:
+        """What attributes there are."""
+        return tuple(self._raw)
 
     def require(self, name: str, only: Any) -> None:
         """Accept `name` when it is absent or says `only`; anything else is UnsupportedModel."""

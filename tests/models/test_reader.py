@@ -105,11 +105,6 @@ def test_a_near_miss_is_pointed_out() -> None:
         raw.refuse_rest({})
 
 
-def test_quantized_checkpoints_get_a_way_out() -> None:
-    with pytest.raises(UnsupportedModel, match="use the unquantized checkpoint"):
-        reader(quantization_config={"quant_method": "awq"}).refuse_rest({})
-
-
 def test_long_values_are_cut() -> None:
     with pytest.raises(UnsupportedModel) as refusal:
         reader(label2id={str(n): n for n in range(1000)}).refuse_rest({})

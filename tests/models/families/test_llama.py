@@ -100,7 +100,6 @@ def test_values_that_make_no_model_are_named(changes: dict[str, Any], names: str
         ({"rope_interleaved": True}, "rope_interleaved = True"),
         ({"sliding_window": 4096}, "sliding_window = 4096"),
         ({"auto_map": {"AutoModel": "m.M"}}, "code that comes with a checkpoint is never run"),
-        ({"quantization_config": {"bits": 4}}, "quantized weights are not read"),
     ],
 )
 def test_what_is_not_handled_is_refused_by_name(changes: dict[str, Any], names: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from jaxserve.models.config import DecoderConfig, LayerConfig, NormConfig, QKNormConfig
+from jaxserve.models.families.beside_vision import beside_vision
 from jaxserve.models.families.common import (
     ATTENTION,
     ENDS,
@@ -86,4 +87,16 @@ FAMILY = Family(
     defaults=DEFAULTS,
     modules={**ENDS, **NORMS, **ATTENTION, **QK_NORMS, **GATED_MLP},
     ignored=IGNORED,
+)
+
+BESIDE_VISION = beside_vision(
+    {"gemma3_text": FAMILY},
+    models="Gemma 3 4B to 27B, MedGemma (text)",
+    of_others=(
+        "boi_token_index",
+        "eoi_token_index",
+        "image_token_index",
+        "mm_tokens_per_image",
+    ),
+    tied_embeddings=True,
 )

@@ -15,6 +15,7 @@ from jaxserve.models.config import (
     RopeConfig,
     RoutingConfig,
 )
+from jaxserve.models.families.beside_vision import beside_vision
 from jaxserve.models.families.common import (
     ATTENTION,
     ENDS,
@@ -213,7 +214,7 @@ def _read_ropes(
 
 
 FAMILY = Family(
-    models="the text models of Gemma 4",
+    models="Gemma 4 saved as a text model",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={
@@ -230,4 +231,20 @@ FAMILY = Family(
     ignored=dict.fromkeys(
         ("moe_intermediate_size", "num_experts", "top_k_experts"), "for enable_moe_block only"
     ),
+)
+
+BESIDE_VISION = beside_vision(
+    {"gemma4_text": FAMILY},
+    models="Gemma 4 (text)",
+    of_others=(
+        "audio_token_id",
+        "boa_token_id",
+        "boi_token_id",
+        "eoa_token_index",
+        "eoi_token_id",
+        "image_token_id",
+        "video_token_id",
+        "vision_soft_tokens_per_image",
+    ),
+    tied_embeddings=True,
 )

@@ -80,7 +80,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 
 
 FAMILY = Family(
-    models="the text model of Mistral Small 4",
+    models="Mistral Small 4 saved as a text model",
     read_config=read_config,
     defaults=DEFAULTS,
     modules=MODULES,

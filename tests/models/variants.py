@@ -7,6 +7,7 @@ import torch
 from tests.models.hybrid_variants import HYBRID_VARIANTS
 from tests.models.moe_variants import MOE_VARIANTS
 from tests.models.variant import EXPERTS, PATTERN, YARN, Variant, family
+from tests.models.vision_variants import VISION_VARIANTS
 
 
 def _rope(**parameters: Any) -> dict[str, Any]:
@@ -349,4 +350,5 @@ VARIANTS = {
     ),
     **HYBRID_VARIANTS,
     **MOE_VARIANTS,
+    **VISION_VARIANTS,
 }

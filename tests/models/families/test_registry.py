@@ -27,7 +27,12 @@ NOT_SAVED = json.loads(transformers.PreTrainedConfig().to_json_string(use_diff=F
 NEEDED: dict[str, dict[str, Any]] = {
     "DeepseekV2ForCausalLM": {"num_experts_per_tok": 6},
     "Dots1ForCausalLM": {"n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "Gemma3ForConditionalGeneration": {"text_config": {}},
+    "Gemma4ForConditionalGeneration": {"text_config": {}},
     "Glm4MoeForCausalLM": {"head_dim": 128},
+    # The default is True, yet an output that is stored is used: released files store one and say
+    # nothing.
+    "Mistral3ForConditionalGeneration": {"text_config": {}, "tie_word_embeddings": False},
 }
 
 

@@ -25,6 +25,7 @@ OTHER_PARTS = tuple(
         "embed_audio",
         "embed_vision",
         "multi_modal_projector",
+        "vision_model",
         "vision_tower",
     )
 )

@@ -14,6 +14,7 @@ from jaxserve.models.config import (
     RopeConfig,
     RoutingConfig,
 )
+from jaxserve.models.families.beside_vision import beside_vision
 from jaxserve.models.families.common import (
     ATTENTION,
     ENDS,
@@ -131,9 +132,16 @@ def _read_sparse_layers(raw: ConfigReader) -> tuple[int, ...] | range:
 
 
 FAMILY = Family(
-    models="Llama 4 Scout and Maverick (text models alone)",
+    models="Llama 4 saved as a text model",
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **ATTENTION, **FEED_FORWARD},
     ignored={**IGNORED, "for_llm_compressor": "for another program"},
+)
+
+BESIDE_VISION = beside_vision(
+    {"llama4_text": FAMILY},
+    models="Llama 4 Scout and Maverick (text)",
+    of_others=("boi_token_index", "eoi_token_index", "image_token_index"),
+    tied_embeddings=False,
 )

@@ -102,6 +102,7 @@ FAMILIES: Mapping[str, Family] = {
     "Lfm2ForCausalLM": lfm2.FAMILY,
     "LlamaForCausalLM": llama.FAMILY,
     "Llama4ForCausalLM": llama4.FAMILY,
+    "Llama4ForConditionalGeneration": llama4.BESIDE_VISION,
     "MiniMaxM2ForCausalLM": minimax_m2.FAMILY,
     "MinistralForCausalLM": ministral.FAMILY,
     "Ministral3ForCausalLM": ministral3.FAMILY,

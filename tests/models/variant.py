@@ -40,7 +40,9 @@ class Variant:
             for name, numbers in model.state_dict().items():  # buffers that are saved, too
                 is_multiplier = "norm" in name or "scalar" in name
                 numbers.normal_(mean=1.0 if is_multiplier else 0.0, std=0.2)
-        model.to(self.stored).save_pretrained(folder, max_shard_size=self.max_shard_size)
+        if self.stored != torch.float32:  # complex buffers of Llama 4's tower cannot be cast
+            model.to(self.stored)
+        model.save_pretrained(folder, max_shard_size=self.max_shard_size)
         config = json.loads((folder / "config.json").read_text())
         config["architectures"] = [self.architecture]
         (folder / "config.json").write_text(json.dumps(config))

@@ -61,6 +61,23 @@ VISION_VARIANTS = {
             "attention_k_eq_v": True,
         },
     ),
+    "llama4-beside-vision": _beside_vision(
+        "Llama4ForConditionalGeneration",
+        {
+            "num_local_experts": 2,
+            "interleave_moe_layer_step": 2,
+            "intermediate_size_mlp": 40,
+            "attention_chunk_size": 7,
+            "head_dim": 16,
+            "pad_token_id": 0,
+        },
+        vision_config={
+            **TOWER,
+            "vision_output_dim": 16,
+            "projector_input_dim": 16,
+            "projector_output_dim": 16,
+        },
+    ),
     "mistral-beside-vision": _mistral(
         "mistral", {"sliding_window": None}, tie_word_embeddings=False
     ),

@@ -31,7 +31,7 @@ from jaxserve.server.fields import (
 )
 from jaxserve.server.forms import FormFields
 from jaxserve.server.messages import ChatMessage, Tool, distinct
-from jaxserve.server.parsing import parse_body, unsupported, wrong
+from jaxserve.server.parsing import parse_body, wrong
 from jaxserve.server.refusals import CHAT, COMPLETIONS
 from jaxserve.server.tool_choice import AUTO, ToolChoice, read_tool_choice
 
@@ -189,10 +189,8 @@ class ChatBody(GenerationBody):
 
     def check(self) -> None:
         super().check()
-        if self.form is not None and self.callable_tools:
-            raise unsupported(
-                self.form.param, "can not go with tools that may be called: set tool_choice to none"
-            )
+        if self.form is not None and self.tool_choice.is_forced:
+            raise wrong(self.form.param, "can not go with a tool_choice that forces calls")
         if self.top_logprobs and not self.logprobs:
             raise wrong("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt and self.continue_final_message:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxserve.errors import InvalidRequest
 from jaxserve.generate import TextRequest
+from jaxserve.server.forms import Form
 from jaxserve.server.messages import Tool
 from jaxserve.server.parsing import unsupported
 from jaxserve.server.state import ServerState
@@ -50,16 +51,52 @@ async def held_to_calls(
     callable_tools = choice.among(tools)
     if not (choice.is_forced or any(tool.function.strict for tool in callable_tools)):
         return request
-    form, schemas = state.formats.tools, schemas_of(callable_tools)
+    source = await _calls(state, callable_tools, forced=choice.is_forced, many=parallel)
+    wish = GrammarWish("lark", source, preface=_preface(state, request))
+    grammar = await state.generator.compile_grammar(wish, param="tools")
+    return replace(request, grammar=grammar)
+
+
+async def held_to_either(
+    state: ServerState,
+    request: TextRequest,
+    form: Form,
+    tools: Sequence[Tool],
+    *,
+    parallel: bool,
+) -> TextRequest:
+    """The request with its output held to the form, or else to be calls of the tools.
+
+    Raises InvalidRequest when one of them can not be enforced, or one not be told from the other.
+    """
+    calls = state.formats.tools
+    assert calls is not None, "checked before"
+    if form.wish.kind != "json_schema" or calls.at_start or calls.channels:
+        raise unsupported(
+            form.param,
+            "can not go with tools that may be called, unless it is JSON and this model marks its "
+            "calls: set tool_choice to none",
+        )
+    source = await _calls(state, tools, forced=True, many=parallel)
+    wish = replace(form.wish, preface=_preface(state, request), instead=source)
+    grammar = await state.generator.compile_grammar(wish, param=form.param)
+    return replace(request, grammar=grammar)
+
+
+async def _calls(state: ServerState, tools: Sequence[Tool], *, forced: bool, many: bool) -> str:
+    form, schemas = state.formats.tools, schemas_of(tools)
     assert form is not None and schemas is not None, "checked before"
     grammars = AnswerGrammars(form, state.generator.tokenizer)
-    write = grammars.forced if choice.is_forced else grammars.offered
+    write = grammars.forced if forced else grammars.offered
     try:
-        source = await asyncio.to_thread(write, schemas, many=parallel)
+        return await asyncio.to_thread(write, schemas, many=many)
     except (GrammarRefused, RecursionError) as refused:
         problem = f"tools can not be compiled to a grammar: {refused}"
         raise InvalidRequest(problem, param="tools", code="invalid_schema") from None
-    preface = "" if form.channels else state.formats.preface(request.prompt_ids)
-    wish = GrammarWish("lark", source, preface=preface)
-    grammar = await state.generator.compile_grammar(wish, param="tools")
-    return replace(request, grammar=grammar)
+
+
+def _preface(state: ServerState, request: TextRequest) -> str:
+    """What comes before calls; with channels their own grammar says it."""
+    form = state.formats.tools
+    has_own = form is not None and form.channels
+    return "" if has_own else state.formats.preface(request.prompt_ids)

@@ -30,12 +30,14 @@ class GrammarWish:
     `source` is the JSON of a schema, a list of strings (choice) or a structural tag, or else a
     regular expression (of the whole output; Rust's syntax, no look-around or back-references), a
     grammar in GBNF, vLLM's EBNF or Lark (told apart by `::=`), or llguidance's Lark. `preface` are
-    rules of such a Lark grammar, of which `preface` is what comes before the form.
+    rules of such a Lark grammar, of which `preface` is what comes before the form; `instead` is a
+    grammar of what may be there in place of it, which must begin with other characters.
     """
 
     kind: Kind
     source: str
     preface: str = ""
+    instead: str = ""
 
 
 class Grammar:

@@ -44,10 +44,18 @@ def grammar_source(
             f"it has {len(wish.source)} characters; at most {MAX_SOURCE_CHARS} can be compiled"
         )
     body = _part(wish, tokenizer, to_lark)
-    if not wish.preface:
+    if not (wish.preface or wish.instead):
         return json.dumps({"grammars": [body]})
-    opening = {"name": "opening", "lark_grammar": f"start: preface @body\n{wish.preface}"}
-    return json.dumps({"grammars": [opening, {**body, "name": "body"}]})
+    start = ("preface " if wish.preface else "") + (
+        "(@body | @instead)" if wish.instead else "@body"
+    )
+    grammars: list[Part] = [
+        {"name": "opening", "lark_grammar": f"start: {start}\n{wish.preface}"},
+        {**body, "name": "body"},
+    ]
+    if wish.instead:
+        grammars.append({"name": "instead", "lark_grammar": wish.instead})
+    return json.dumps({"grammars": grammars})
 
 
 def schema_lark(schema: object) -> str:

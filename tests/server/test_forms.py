@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from jaxserve.text.formats.hermes import HERMES
+from jaxserve.text.formats.llama import LLAMA_JSON
 from jaxserve.text.formats.table import Formats
 from jaxserve.text.formats.think import THINK
 from tests.server.apps import CHAT, MESSAGES, TEXT, client, events
@@ -199,13 +200,53 @@ def test_reasoning_comes_first_and_is_free() -> None:
         assert_has_form(message["content"], RATING)
 
 
-def test_a_form_does_not_go_with_tools_that_may_be_called(c: TestClient) -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    body = {"messages": MESSAGES, "guided_json": RATING, "tools": tools}
-    refused = c.post(CHAT, json=body)
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "guided_json")
-    answer = c.post(CHAT, json={**body, "tool_choice": "none"})
-    assert_has_form(answer.json()["choices"][0]["message"]["content"], RATING)
+TOOLS = [
+    {"type": "function", "function": {"name": "rate", "parameters": RATING}},
+    {"type": "function", "function": {"name": "now"}},
+]
+CALL = '<tool_call>\n{"name": "rate", "arguments": {"rating": 3}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("tag", ["", "<think>Hm</think>\n\n"])
+def test_with_tools_an_answer_is_a_call_or_has_the_form(tag: str) -> None:
+    body = {"messages": MESSAGES, "guided_json": RATING, "tools": TOOLS, "max_tokens": 200}
+    formats = Formats(tools=HERMES, reasoning=THINK)
+    for said, calls in (
+        (f"{tag}{CALL}", 1),
+        (f"{tag}{CALL}\n{CALL}", 2),
+        (f'{tag}{{"rating": 99', 0),
+    ):
+        with client(ScriptedEngine(said.encode()), formats=formats) as c:
+            choice = c.post(CHAT, json=body).json()["choices"][0]
+            ollama = c.post("/api/chat", json={**body, "format": RATING, "stream": False}).json()
+        message = choice["message"]
+        assert len(message.get("tool_calls", [])) == len(ollama["message"].get("tool_calls", []))
+        assert len(message.get("tool_calls", [])) == calls
+        assert choice["finish_reason"] == ("tool_calls" if calls else "stop")
+        for call in message.get("tool_calls", []):
+            assert_has_form(call["function"]["arguments"], RATING)
+        if not calls:
+            assert_has_form(message["content"], RATING)
+            assert_has_form(ollama["message"]["content"], RATING)
+
+
+def test_a_form_does_not_go_with_forced_calls_or_ones_that_can_not_be_told_from_it() -> None:
+    body = {"messages": MESSAGES, "guided_json": RATING, "tools": TOOLS}
+    refused = [
+        (HERMES, {**body, "tool_choice": "required"}, "guided_json"),
+        (LLAMA_JSON, body, "guided_json"),
+        (HERMES, {**body, "guided_json": None, "guided_regex": "<+"}, "guided_regex"),
+    ]
+    for tools, asked, param in refused:
+        with client(ScriptedEngine(b"No"), formats=Formats(tools=tools)) as c:
+            answer = c.post(CHAT, json=asked)
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_without_a_choice_of_tools_the_form_is_all(c: TestClient) -> None:
+    body = {"messages": MESSAGES, "guided_json": RATING, "tools": TOOLS, "tool_choice": "none"}
+    answer = c.post(CHAT, json=body).json()["choices"][0]
+    assert_has_form(answer["message"]["content"], RATING)
 
 
 def test_a_schema_as_deep_as_json_may_be_is_no_error_of_ours(c: TestClient) -> None:

@@ -26,7 +26,7 @@ from jaxserve.server.sse import JSON_LINES
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.timing import Stopwatch
 from jaxserve.server.tool_choice import AUTO
-from jaxserve.server.tools import check_tools, held_to_calls, schemas_of
+from jaxserve.server.tools import check_tools, held_to_calls, held_to_either, schemas_of
 from jaxserve.text.calls.reader import plain_reader
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.prompt import check_token_ids
@@ -132,9 +132,11 @@ async def _start(
     raw = isinstance(body, OllamaGenerateBody) and body.raw
     if not raw:
         text = replace(text, shown_ids=state.formats.shown_ids(calls=bool(tools)))
-    preface = "" if raw else state.formats.preface(prompt_ids)
-    text = await held_to(state, text, body.form, preface=preface)
-    if body.form is None:
+    if body.form is not None and tools:
+        text = await held_to_either(state, text, body.form, tools, parallel=True)
+    else:
+        preface = "" if raw else state.formats.preface(prompt_ids)
+        text = await held_to(state, text, body.form, preface=preface)
         text = await held_to_calls(state, text, tools, AUTO, parallel=True)
     generation = start_generation(state.generator, [text], param="prompt")
     watch.submitted()

@@ -18,7 +18,7 @@ from jaxserve.server.message_deltas import message_delta, whole_message
 from jaxserve.server.schema import ChatBody, parse_chat
 from jaxserve.server.serving import Dialect, held_to, serve, text_request, truncation
 from jaxserve.server.state import ServerState
-from jaxserve.server.tools import check_tools, held_to_calls, schemas_of
+from jaxserve.server.tools import check_tools, held_to_calls, held_to_either, schemas_of
 from jaxserve.text.calls.events import Reasoning
 from jaxserve.text.calls.reader import AnswerReader
 from jaxserve.text.chat import ChatOptions
@@ -78,10 +78,11 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
     )
     shown_ids = state.formats.shown_ids(calls=bool(body.callable_tools))
     request = replace(request, shown_ids=shown_ids)
+    tools, parallel = body.callable_tools, body.parallel_calls
+    if body.form is not None and tools:
+        return await held_to_either(state, request, body.form, tools, parallel=parallel)
     request = await held_to(state, request, body.form, preface=state.formats.preface(prompt_ids))
-    return await held_to_calls(
-        state, request, body.tools, body.tool_choice, parallel=body.parallel_calls
-    )
+    return await held_to_calls(state, request, tools, body.tool_choice, parallel=parallel)
 
 
 def chat_options(body: ChatBody) -> ChatOptions:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxserve.errors import CheckpointError, JaxserveError
 from jaxserve.models.families.listing import as_text, supported_families
 from jaxserve.models.families.registry import read_model_config
-from jaxserve.models.footprint import Footprint, footprint
+from jaxserve.models.footprint import Footprint, footprint, pooled_footprint
 from jaxserve.models.hub import LocalModel, local_models, model_path
+from jaxserve.models.pooled_loading import is_pooled, read_pooled_config
 from jaxserve.models.source import open_weights, read_raw_config
 
 DTYPE = jnp.dtype("bfloat16")
@@ -52,6 +53,9 @@ def judge(folder: Path) -> Verdict:
         raw = read_raw_config(folder)
         names = raw.get("architectures")
         architecture = str(names[0]) if isinstance(names, list) and names else "?"
+        if is_pooled(folder):
+            open_weights(folder)
+            return Verdict(architecture, pooled_footprint(read_pooled_config(folder), DTYPE))
         _, config = read_model_config(raw, "config.json")
         open_weights(folder)
     except CheckpointError as error:

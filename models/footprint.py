@@ -15,6 +15,8 @@ from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.kv_cache import bytes_per_token
+from jaxserve.models.pooled import PooledModel
+from jaxserve.models.pooled_config import PooledConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,17 @@ class Footprint:
     weights_bytes: int
     kv_bytes_per_token: int
     state_bytes_per_slot: int  # of a request, however long it is
+
+
+def pooled_footprint(config: PooledConfig, dtype: jnp.dtype) -> Footprint:
+    """The memory of a model that embeds or classifies; it keeps nothing of a token."""
+    leaves = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: PooledModel(config, dtype=dtype))))
+    return Footprint(
+        num_params=sum(leaf.size for leaf in leaves),
+        weights_bytes=sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
+        kv_bytes_per_token=0,
+        state_bytes_per_slot=0,
+    )
 
 
 def footprint(config: DecoderConfig, dtype: jnp.dtype) -> Footprint:

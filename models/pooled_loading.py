@@ -66,12 +66,7 @@ def load_pooled_model(
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
     """
-    raw = read_json(folder / "config.json")
-    refuse_quantized(raw, str(folder / "config.json"))
-    backbone = read_backbone(raw, raw["architectures"][0], str(folder / "config.json"))
-    after = read_modules(folder) if has_modules(folder) else None
-    config = _config(backbone, after, str(folder))
-    _refuse_uneven_dense(config, folder)
+    backbone, after, config = _read(folder)
     abstract = nnx.eval_shape(lambda: PooledModel(config, dtype=dtype))
     graphdef, state = nnx.split(abstract)
     stored = _stored(folder, backbone, after)
@@ -83,6 +78,21 @@ def load_pooled_model(
         treedef=jax.tree.structure(state),
         params=load_params(wanted, stored, progress=progress),
     )
+
+
+def read_pooled_config(folder: Path) -> PooledConfig:
+    """What a folder for which `is_pooled` holds says of its model; raises CheckpointError."""
+    return _read(folder)[2]
+
+
+def _read(folder: Path) -> tuple[Backbone, SentenceModules | None, PooledConfig]:
+    raw = read_json(folder / "config.json")
+    refuse_quantized(raw, str(folder / "config.json"))
+    backbone = read_backbone(raw, raw["architectures"][0], str(folder / "config.json"))
+    after = read_modules(folder) if has_modules(folder) else None
+    config = _config(backbone, after, str(folder))
+    _refuse_uneven_dense(config, folder)
+    return backbone, after, config
 
 
 def _config(backbone: Backbone, after: SentenceModules | None, origin: str) -> PooledConfig:

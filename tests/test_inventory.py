@@ -10,6 +10,8 @@ from jaxserve.inventory import Verdict, in_units, judge, listing, print_local, p
 from jaxserve.models.footprint import Footprint
 from jaxserve.models.hub import LocalModel
 from tests.models.gguf.gguf_files import tiny_gguf
+from tests.models.pooled_variants import BERT
+from tests.models.variant import Variant
 from tests.tiny_models import write_tiny_llama
 
 
@@ -40,6 +42,14 @@ def test_missing_files_are_the_reason(tmp_path: Path) -> None:
     assert "Pickles can run code" in judge(folder).refusal
     (folder / "config.json").unlink()
     assert judge(folder).architecture == "?"
+
+
+def test_a_model_that_embeds_keeps_nothing_of_a_token(tmp_path: Path) -> None:
+    Variant({}, "BertModel", BERT).save(tmp_path)
+    verdict = judge(tmp_path)
+    assert verdict.needs is not None and not verdict.refusal
+    assert verdict.needs.weights_bytes == 2 * verdict.needs.num_params > 0
+    assert verdict.needs.kv_bytes_per_token == 0
 
 
 def test_a_folder_with_a_gguf_file_is_judged_by_it(tmp_path: Path) -> None:

@@ -77,5 +77,6 @@ FAMILY = EncoderFamily(
     head_modules={"bert.pooler.dense": "hidden.linear", "classifier": "output"},
     prefix="bert.",
     head_keys=("bert.pooler.", "cls."),
+    models="all-MiniLM, BGE, E5, GTE and others that embed; MS MARCO MiniLM cross-encoders",
     ignored=IGNORED,
 )

@@ -24,7 +24,7 @@ class EncoderFamily:
     """A family of encoders; `Family` says what `defaults`, `modules`, `prefix` and the ignored are.
 
     `modules` lead into `Encoder`, `head_modules` into `Head`. `head_keys` begin the stored keys of
-    heads for other tasks, which are left unread.
+    heads for other tasks, which are left unread. `models` are releases that store themselves so.
     """
 
     read_config: Callable[[ConfigReader], EncoderConfig]
@@ -34,4 +34,5 @@ class EncoderFamily:
     head_modules: Modules
     prefix: str
     head_keys: tuple[str, ...]
+    models: str
     ignored: Mapping[str, str] = field(default_factory=dict)

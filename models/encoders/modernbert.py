@@ -124,5 +124,6 @@ FAMILY = EncoderFamily(
     head_modules={"head.dense": "hidden.linear", "head.norm": "norm", "classifier": "output"},
     prefix="model.",
     head_keys=("head.", "decoder."),
+    models="ModernBERT, gte-modernbert and its reranker",
     ignored=IGNORED,
 )

@@ -130,5 +130,6 @@ FAMILY = EncoderFamily(
     head_modules={f"{_BODY}pooler.dense": "hidden.linear", "classifier": "output"},
     prefix=_BODY,
     head_keys=(f"{_BODY}pooler.", "cls."),
+    models="nomic-embed-text v1, v1.5",
     ignored=IGNORED,
 )

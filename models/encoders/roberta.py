@@ -26,6 +26,7 @@ FAMILY = EncoderFamily(
     head_modules={"classifier.dense": "hidden.linear", "classifier.out_proj": "output"},
     prefix="roberta.",
     head_keys=("roberta.pooler.", "lm_head."),
+    models="RoBERTa, all-distilroberta",
     ignored=IGNORED,
 )
 
@@ -37,5 +38,6 @@ XLM_FAMILY = EncoderFamily(
     head_modules=FAMILY.head_modules,
     prefix=FAMILY.prefix,
     head_keys=FAMILY.head_keys,
+    models="XLM-RoBERTa, CamemBERT, multilingual E5, bge-m3, bge-reranker-v2-m3",
     ignored=IGNORED,
 )

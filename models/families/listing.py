@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from jaxserve.models.encoders.registry import BODY, CLASSIFIES, ENCODERS
 from jaxserve.models.families.registry import FAMILIES
 
 
@@ -20,7 +21,7 @@ class SupportedFamily:
 
 
 def supported_families() -> list[SupportedFamily]:
-    """Every family once, in the order of the alphabet."""
+    """Every family once, in the order of the alphabet: those that generate, then encoders."""
     names: dict[int, list[str]] = {}
     for architecture, family in FAMILIES.items():
         names.setdefault(id(family), []).append(architecture)
@@ -28,7 +29,18 @@ def supported_families() -> list[SupportedFamily]:
         SupportedFamily(tuple(architectures), FAMILIES[architectures[0]].models)
         for architectures in names.values()
     ]
-    return sorted(rows, key=lambda row: row.architectures[0].partition("For")[0].lower())
+    rows.sort(key=lambda row: row.architectures[0].partition("For")[0].lower())
+    return [*rows, *_encoders()]
+
+
+def _encoders() -> list[SupportedFamily]:
+    names: dict[int, list[str]] = {}
+    for base, family in ENCODERS.items():
+        names.setdefault(id(family), []).extend(f"{base}{task}" for task in (BODY, CLASSIFIES))
+    return [
+        SupportedFamily(tuple(architectures), ENCODERS[architectures[0].removesuffix(BODY)].models)
+        for architectures in names.values()
+    ]
 
 
 def as_markdown(rows: Iterable[SupportedFamily]) -> str:

@@ -89,6 +89,7 @@ async def info(request: Request) -> Response:
     """The model and the limits."""
     state = state_of(request)
     model, limits, tgi = state.model, state.text.limits, state.tgi
+    generates = model.task == "generate"
     return JSONBody(
         {
             "model_id": model.root,
@@ -99,7 +100,7 @@ async def info(request: Request) -> Response:
             "max_concurrent_requests": limits.max_concurrent_requests or limits.max_queued_requests,
             "max_best_of": tgi.max_best_of,
             "max_stop_sequences": tgi.max_stop_sequences,
-            "max_input_tokens": _max_input_tokens(limits),
+            "max_input_tokens": _max_input_tokens(limits) if generates else limits.max_model_len,
             "max_total_tokens": limits.max_model_len,
             "validation_workers": NUM_THREADS,
             "max_client_batch_size": tgi.max_client_batch_size,

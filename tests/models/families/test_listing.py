@@ -1,3 +1,4 @@
+from jaxserve.models.encoders.registry import BODY, CLASSIFIES, ENCODERS
 from jaxserve.models.families.listing import (
     SupportedFamily,
     as_markdown,
@@ -10,7 +11,8 @@ from jaxserve.models.families.registry import FAMILIES
 def test_every_architecture_is_listed_once_with_its_releases() -> None:
     rows = supported_families()
     listed = [name for row in rows for name in row.architectures]
-    assert sorted(listed) == sorted(FAMILIES)
+    encoders = [f"{base}{task}" for base in ENCODERS for task in (BODY, CLASSIFIES)]
+    assert sorted(listed) == sorted([*FAMILIES, *encoders])
     assert [row for row in rows if not row.models] == []
 
 

@@ -1,9 +1,9 @@
-"""How long does a step take? Decode steps by rows and precision, and the products beneath them.
+"""How long does a decode step take, by rows and by what the weights are?
 
     python scripts/bench_engine.py [FOLDER]
 
-Measures the engine without HTTP, interleaved, and prints medians and ratios. Run it alone on the
-machine.
+Measures the engine without HTTP, interleaved, and prints medians and ratios; `bench_products.py`
+measures the products beneath. Run it alone on the machine.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import io
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 
 from jaxserve.build import BuiltEngine, build_engine
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
@@ -30,11 +29,15 @@ PROMPT_TOKENS = 64
 OUTPUT_TOKENS = 64
 ROUNDS = 5
 ROWS = (1, 4, 16)
-DTYPES = ("float32", "bfloat16")
+KINDS: dict[str, dict[str, str]] = {
+    "float32": {"dtype": "float32"},
+    "bfloat16": {"dtype": "bfloat16"},
+    "int8": {"quantize": "int8"},
+}
 
 
-def engine(model: str | None, dtype: str) -> BuiltEngine:
-    source = ModelSource(model=model, dtype=dtype)  # type: ignore[arg-type]
+def engine(model: str | None, kind: str) -> BuiltEngine:
+    source = ModelSource(model=model, **KINDS[kind])  # type: ignore[arg-type]
     config = ServeConfig(source=source, engine=EngineConfig(max_model_len=512))
     return build_engine(config, log=io.StringIO())
 
@@ -64,48 +67,26 @@ def decode_step_ms(built: BuiltEngine, num_rows: int) -> float:
     return statistics.median(b - a for a, b in itertools.pairwise(ends)) * 1e3
 
 
-def product_ms(num_rows: int, dtype: str) -> float:
-    """Milliseconds of eight products with a 1024 x 3072 weight stored [out, in]."""
-    weights = [jnp.ones((3072, 1024), dtype) for _ in range(8)]
-    x = jnp.ones((num_rows, 1024), dtype)
-
-    @jax.jit
-    def run(x: jax.Array, weights: list[jax.Array]) -> list[jax.Array]:
-        contract = (((1,), (1,)), ((), ()))
-        return [
-            jax.lax.dot_general(x, w, contract, preferred_element_type=jnp.float32) for w in weights
-        ]
-
-    times = []
-    for _ in range(10):
-        started = time.perf_counter()
-        jax.block_until_ready(run(x, weights))
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1e3
-
-
-def table(title: str, measure: Callable[[int, str], float], rows: tuple[int, ...]) -> None:
+def print_table(engines: Mapping[str, BuiltEngine]) -> None:
     """Measure every cell in turn, ROUNDS times, and print medians and ratios to the first."""
-    cells = [(dtype, count) for dtype in DTYPES for count in rows]
+    cells = [(kind, count) for kind in engines for count in ROWS]
     samples: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
     for _ in range(ROUNDS):
-        for dtype, count in cells:
-            samples[dtype, count].append(measure(count, dtype))
+        for kind, count in cells:
+            samples[kind, count].append(decode_step_ms(engines[kind], count))
     medians = {cell: statistics.median(values) for cell, values in samples.items()}
-    first = medians[cells[0]]
-    print(f"\n{title}\n| dtype | rows | ms | ratio |\n|---|---|---|---|")
-    for (dtype, count), value in medians.items():
-        print(f"| {dtype} | {count} | {value:.2f} | {value / first:.2f} |")
+    print("\ndecode step\n| weights | rows | ms | ratio to float32 |\n|---|---|---|---|")
+    for (kind, count), value in medians.items():
+        print(f"| {kind} | {count} | {value:.2f} | {value / medians['float32', count]:.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", nargs="?", help="model folder (default: the shipped model)")
     model = parser.parse_args().model
-    engines = {dtype: engine(model, dtype) for dtype in DTYPES}
+    engines = {kind: engine(model, kind) for kind in KINDS}
     print(f"{engines['float32'].num_params / 1e6:.1f} M parameters, {jax.devices()[0].device_kind}")
-    table("decode step", lambda rows, dtype: decode_step_ms(engines[dtype], rows), ROWS)
-    table("eight products of 1024 x 3072", product_ms, (1, 2, 8))
+    print_table(engines)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,9 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     use_compilation_cache(config.engine)
     check_format_names(tools=config.source.tool_format, reasoning=config.source.reasoning_format)
     folder = resolve(config.source.model, revision=config.source.revision)
-    mesh = make_mesh(tensor_parallel=config.mesh.tensor_parallel)
+    mesh = make_mesh(
+        tensor_parallel=config.mesh.tensor_parallel, expert_parallel=config.mesh.expert_parallel
+    )
     dtype = dtype_of(config.source, mesh.devices.flat[0])
     say(log, f"jaxserve {__version__} on {describe(mesh)}, loading {folder}")
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights

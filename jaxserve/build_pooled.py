@@ -107,7 +107,9 @@ def build_pooler(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltPoole
     use_compilation_cache(config.engine)
     folder = resolve(config.source.model, revision=config.source.revision)
     facts = read_sentence_facts(folder)
-    mesh = make_mesh(tensor_parallel=config.mesh.tensor_parallel)
+    mesh = make_mesh(
+        tensor_parallel=config.mesh.tensor_parallel, expert_parallel=config.mesh.expert_parallel
+    )
     model, tokenizer = _load(config, folder, mesh, log)
     sizes, reasons = choose_pooling_sizes(
         config.engine,

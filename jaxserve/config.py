@@ -63,6 +63,8 @@ class MeshConfig:
 
     tensor_parallel: Count = 1
     """Devices that each layer is split over."""
+    expert_parallel: Count = 1
+    """Groups of such devices, each with its share of the experts of a mixture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from jaxserve.models.families.registry import read_model_config
 from jaxserve.models.formats.registry import open_quantized
 from jaxserve.models.formats.views import Opened
 from jaxserve.models.making import Option, choice
+from jaxserve.models.moe import share_experts
 from jaxserve.models.quantization import Quantization
 from jaxserve.models.quantized import Choice, quantizations, quantize_modules
 from jaxserve.models.source import config_origin, open_weights, read_raw_config
@@ -97,7 +98,7 @@ def load_model(
         weights = _restored_weights(folder, quantize)
     else:
         weights = _read_weights(folder, opened, family, config, quantize)
-    abstract = nnx.eval_shape(lambda: _decoder(config, dtype, weights))
+    abstract = nnx.eval_shape(lambda: _decoder(config, dtype, weights, mesh))
     graphdef, state = nnx.split(abstract)
     if opened is None:
         params = read_params(folder, layout(state, mesh))
@@ -132,8 +133,9 @@ def _targets(
     return wanted
 
 
-def _decoder(config: DecoderConfig, dtype: jnp.dtype, weights: _Weights) -> Decoder:
+def _decoder(config: DecoderConfig, dtype: jnp.dtype, weights: _Weights, mesh: Mesh) -> Decoder:
     decoder = Decoder(config, dtype=dtype)
+    share_experts(decoder, mesh)
     quantize_modules(decoder, weights.choice, is_made=weights.are_made)
     return decoder
 

@@ -21,6 +21,7 @@ from jaxserve.models.checkpoint import StoredTensor, open_checkpoint, read_json
 from jaxserve.models.encoders.registry import Backbone, pools, read_backbone
 from jaxserve.models.families.family import Family
 from jaxserve.models.formats.registry import refuse_quantized
+from jaxserve.models.moe import share_experts
 from jaxserve.models.pooled import PooledModel
 from jaxserve.models.pooled_config import PooledConfig
 from jaxserve.models.sentence_modules import SentenceModules, has_modules, read_modules
@@ -67,7 +68,7 @@ def load_pooled_model(
     ConfigError when the mesh does not divide the model.
     """
     backbone, after, config = _read(folder)
-    abstract = nnx.eval_shape(lambda: PooledModel(config, dtype=dtype))
+    abstract = nnx.eval_shape(lambda: _pooled_model(config, dtype, mesh))
     graphdef, state = nnx.split(abstract)
     stored = _stored(folder, backbone, after)
     wanted = targets(state, _as_family(backbone, config), mesh, stored=stored.keys())
@@ -93,6 +94,12 @@ def _read(folder: Path) -> tuple[Backbone, SentenceModules | None, PooledConfig]
     config = _config(backbone, after, str(folder))
     _refuse_uneven_dense(config, folder)
     return backbone, after, config
+
+
+def _pooled_model(config: PooledConfig, dtype: jnp.dtype, mesh: Mesh) -> PooledModel:
+    model = PooledModel(config, dtype=dtype)
+    share_experts(model, mesh)
+    return model
 
 
 def _config(backbone: Backbone, after: SentenceModules | None, origin: str) -> PooledConfig:

@@ -6,7 +6,8 @@ that partition specs need no cases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -15,35 +16,45 @@ from jaxserve.errors import ConfigError
 from jaxserve.sharding.axes import DATA, EXPERT, MESH_AXES, TENSOR
 
 
-def make_mesh(*, tensor_parallel: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Arrange the first `tensor_parallel` of `devices` (default: all there are).
+def make_mesh(
+    *,
+    tensor_parallel: int,
+    expert_parallel: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+    """Arrange as many of the first of `devices` (default: all there are) as both together need.
 
     The axes are automatic: XLA propagates shardings from the arguments of a program. Raises
     ConfigError when there are too few devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    if tensor_parallel < 1:
-        raise ConfigError(f"tensor_parallel = {tensor_parallel}: it must be at least 1")
-    if tensor_parallel > len(devices):
-        raise ConfigError(_too_few(tensor_parallel, devices))
-    sizes = {DATA: 1, TENSOR: tensor_parallel, EXPERT: 1}
+    wanted = {"tensor_parallel": tensor_parallel, "expert_parallel": expert_parallel}
+    for name, size in wanted.items():
+        if size < 1:
+            raise ConfigError(f"{name} = {size}: it must be at least 1")
+    num_devices = tensor_parallel * expert_parallel
+    if num_devices > len(devices):
+        raise ConfigError(_too_few(wanted, devices))
+    sizes = {DATA: 1, TENSOR: tensor_parallel, EXPERT: expert_parallel}
     return jax.make_mesh(
         tuple(sizes[axis] for axis in MESH_AXES),
         MESH_AXES,
         axis_types=(AxisType.Auto,) * len(MESH_AXES),
-        devices=devices[:tensor_parallel],
+        devices=devices[:num_devices],
     )
 
 
-def _too_few(tensor_parallel: int, devices: Sequence[jax.Device]) -> str:
+def _too_few(wanted: Mapping[str, int], devices: Sequence[jax.Device]) -> str:
     platform = devices[0].platform if devices else "no"
+    said = " and ".join(f"{name} = {size}" for name, size in wanted.items() if size > 1)
+    num_devices = math.prod(wanted.values())
     message = (
-        f"tensor_parallel = {tensor_parallel}, but there are only {len(devices)} {platform} "
+        f"{said}: {num_devices} devices, but there are only {len(devices)} {platform} "
         f"device(s); ask for {len(devices)} or fewer"
     )
     if platform == "cpu":
         message += (
             ", or split this CPU into virtual devices with the environment variable "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={tensor_parallel}"
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={num_devices}"
         )
     return message

@@ -46,11 +46,12 @@ def make_runner(
     folder: Path,
     *,
     tensor_parallel: int = 1,
+    expert_parallel: int = 1,
     sizes: EngineSizes = SIZES,
     quantize: Option | None = None,
     kv_dtype: jnp.dtype | None = None,
 ) -> Runner:
-    mesh = make_mesh(tensor_parallel=tensor_parallel)
+    mesh = make_mesh(tensor_parallel=tensor_parallel, expert_parallel=expert_parallel)
     model = load_model(folder, dtype=FLOAT32, mesh=mesh, quantize=quantize)
     runner = Runner(
         model,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from jaxserve.engine.sizes import EngineSizes
 from tests.engine.driver import Answer, Driver, make_request, make_runner
+from tests.models.variants import VARIANTS
 from tests.tiny_models import write_tiny_llama
 
 SMALL = EngineSizes(
@@ -15,8 +17,10 @@ SMALL = EngineSizes(
 )
 
 
-def answers_of(folder: Path, tensor_parallel: int) -> list[Answer]:
-    runner = make_runner(folder, tensor_parallel=tensor_parallel, sizes=SMALL)
+def answers_of(folder: Path, tensor_parallel: int, expert_parallel: int = 1) -> list[Answer]:
+    runner = make_runner(
+        folder, tensor_parallel=tensor_parallel, expert_parallel=expert_parallel, sizes=SMALL
+    )
     # Step by step: virtual devices on few cores deadlock when dispatches pile up.
     driver = Driver(runner, max_batch_size=2, token_budget=16, ahead=False)
     answers = driver.run(
@@ -43,3 +47,12 @@ def test_kv_heads_that_do_not_divide_are_replicated(tmp_path: Path) -> None:
     folder = write_tiny_llama(tmp_path / "llama", num_key_value_heads=1)
     one, two = answers_of(folder, 1), answers_of(folder, 2)
     assert [a.token_ids for a in one] == [a.token_ids for a in two]
+
+
+def test_expert_parallel_is_one_device(tmp_path: Path) -> None:
+    tiny = VARIANTS["mixtral"]
+    replace(tiny, overrides={**tiny.overrides, "vocab_size": 64}).save(tmp_path)
+    one, four = answers_of(tmp_path, 1), answers_of(tmp_path, 1, expert_parallel=4)
+    for left, right in zip(four, one, strict=True):
+        assert left.token_ids == right.token_ids
+        np.testing.assert_allclose(left.logprobs, right.logprobs, atol=1e-4)

@@ -200,6 +200,31 @@ def test_experts_are_read_as_transformers_holds_them(saved: Saved, tmp_path: Pat
         np.testing.assert_array_equal(one, other)
 
 
+def test_experts_are_shared_among_devices(saved: Saved) -> None:
+    mesh = make_mesh(tensor_parallel=2, expert_parallel=4)
+    model = load_model(saved("mixtral"), dtype=FLOAT32, mesh=mesh)
+    mlp = model.merge(model.params).layers[0].mlp
+    held = {
+        "up": mlp.experts.up_proj.weight[...],
+        "down": mlp.experts.down_proj.weight[...],
+        "router": mlp.router.weight[...],
+    }
+    found = {name: w.sharding.shard_shape(w.shape) for name, w in held.items()}
+    assert found == {"up": (1, 24, 32), "down": (1, 32, 24), "router": (4, 32)}
+
+
+def test_experts_that_cannot_be_shared_evenly_are_refused(saved: Saved) -> None:
+    mesh = make_mesh(tensor_parallel=1, expert_parallel=3)
+    with pytest.raises(ConfigError, match="expert_parallel = 3 does not divide experts = 4"):
+        load_model(saved("mixtral"), dtype=FLOAT32, mesh=mesh)
+
+
+def test_a_model_without_experts_is_not_shared(saved: Saved) -> None:
+    mesh = make_mesh(tensor_parallel=1, expert_parallel=2)
+    with pytest.raises(ConfigError, match="expert_parallel = 2, but this model has no experts"):
+        load_model(saved("llama"), dtype=FLOAT32, mesh=mesh)
+
+
 def test_an_expert_that_is_not_stored_is_named(saved: Saved, tmp_path: Path) -> None:
     folder = shutil.copytree(saved("mixtral"), tmp_path / "mixtral")
     key = "model.layers.1.block_sparse_moe.experts.2.w3.weight"

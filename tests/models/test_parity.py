@@ -113,3 +113,27 @@ def test_tensor_parallel_agrees(
     ours = run.step([LONG[18:], SHORT[10:]])
     assert_agrees(ours[0], reference_logits(variant, LONG)[18:])
     assert_agrees(ours[1], reference_logits(variant, SHORT)[10:])
+
+
+@pytest.mark.parametrize(
+    ("variant", "expert_parallel", "tensor_parallel"),
+    [
+        ("mixtral", 4, 1),
+        ("gpt-oss", 2, 2),  # with biases, each added once
+        ("llama4", 2, 1),  # experts that weigh what goes in
+    ],
+)
+def test_expert_parallel_agrees(
+    variant: str,
+    expert_parallel: int,
+    tensor_parallel: int,
+    saved: Saved,
+    reference_logits: ReferenceLogits,
+) -> None:
+    mesh = make_mesh(tensor_parallel=tensor_parallel, expert_parallel=expert_parallel)
+    model = load_model(saved(variant), dtype=FLOAT32, mesh=mesh)
+    run = PagedRun(model, XlaAttention(), mesh, rows=2)
+    ours = run.step([LONG[:18], SHORT[:10]])
+    assert_agrees(ours[0], reference_logits(variant, LONG)[:18])
+    assert_agrees(ours[1], reference_logits(variant, SHORT)[:10])
+    assert_agrees(run.step([LONG[18:], SHORT[10:]])[0], reference_logits(variant, LONG)[18:])

@@ -13,6 +13,11 @@ def test_all_axes_are_there_and_only_tensor_is_wider_than_one() -> None:
     assert mesh.axis_names == MESH_AXES
 
 
+def test_experts_are_shared_among_groups_of_devices() -> None:
+    mesh = make_mesh(tensor_parallel=2, expert_parallel=4)
+    assert dict(mesh.shape) == {"data": 1, "tensor": 2, "expert": 4}
+
+
 def test_axes_are_automatic() -> None:
     assert set(make_mesh(tensor_parallel=2).axis_types) == {AxisType.Auto}
 
@@ -28,6 +33,15 @@ def test_too_many_devices_are_refused_with_the_limit_and_the_way_out() -> None:
     message = str(refusal.value)
     assert "tensor_parallel = 9" in message and "only 8 cpu device(s)" in message
     assert "XLA_FLAGS=--xla_force_host_platform_device_count=9" in message
+
+
+def test_both_count_together() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        make_mesh(tensor_parallel=2, expert_parallel=5)
+    message = str(refusal.value)
+    assert (
+        "tensor_parallel = 2 and expert_parallel = 5: 10 devices, but there are only 8" in message
+    )
 
 
 @pytest.mark.parametrize("tensor_parallel", [0, -1])

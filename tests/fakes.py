@@ -99,6 +99,7 @@ class FakeRunner:
         self._kv: dict[tuple[int, int], History] = {}
         self._slot_owner: dict[int, Request] = {}
         self._slot_token: dict[int, int] = {}
+        self._slot_state: dict[int, History] = {}
 
     def dispatch(self, step: Step) -> Step:
         if len(self.steps) == self.fail_at_step:
@@ -115,6 +116,7 @@ class FakeRunner:
         histories = [self._history(launch) for launch in launches]
         for launch, history in zip(launches, histories, strict=True):
             self._read(launch, history)
+            self._carry(launch, history)
         self._write(launches, histories)
         drawn = map(self._draw, launches, histories)
         return StepResult(tuple(drawn))
@@ -149,6 +151,13 @@ class FakeRunner:
             assert found == history[: index + 1], (
                 f"request {launch.row.request.id} reads {found} at {index} of {history}"
             )
+
+    def _carry(self, launch: _Launch, history: History) -> None:
+        """Find a slot's state as its request left it, unless it is taken in this very step."""
+        row, found = launch.row, self._slot_state.get(launch.row.slot)
+        if not row.takes_slot:
+            assert found == history[: row.start], f"slot {row.slot} holds the state after {found}"
+        self._slot_state[row.slot] = history
 
     def _write(self, launches: list[_Launch], histories: list[History]) -> None:
         written = set()

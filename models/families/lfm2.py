@@ -82,7 +82,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
         every = not raw.has("full_attn_idxs")
         numbers = range(raw.integer("num_hidden_layers"))
         kinds = tuple(FULL if every or index in attending else CONV for index in numbers)
-    return hybrid_config(raw, sizes, kinds)
+    return hybrid_config(raw, sizes, hybrid_layers(raw, sizes, kinds))
 
 
 def read_hybrid_sizes(raw: ConfigReader) -> Sizes:
@@ -93,7 +93,9 @@ def read_hybrid_sizes(raw: ConfigReader) -> Sizes:
     return sizes
 
 
-def hybrid_config(raw: ConfigReader, sizes: Sizes, kinds: tuple[str, ...]) -> DecoderConfig:
+def hybrid_layers(
+    raw: ConfigReader, sizes: Sizes, kinds: tuple[str, ...]
+) -> tuple[LayerConfig, ...]:
     """A layer per kind, FULL or CONV."""
     conv = ShortConvConfig(
         channels=sizes["embed_dim"],
@@ -102,9 +104,16 @@ def hybrid_config(raw: ConfigReader, sizes: Sizes, kinds: tuple[str, ...]) -> De
     )
     full = LayerConfig(rope=read_model_rope(raw, sizes))
     mixing = {FULL: full, CONV: LayerConfig(rope=None, recurrent=conv)}
+    return tuple(mixing[kind] for kind in kinds)
+
+
+def hybrid_config(
+    raw: ConfigReader, sizes: Sizes, layers: tuple[LayerConfig, ...]
+) -> DecoderConfig:
+    """A decoder of `layers`, as all of LFM2 norm them."""
     return DecoderConfig(
         **sizes,
-        layers=tuple(mixing[kind] for kind in kinds),
+        layers=layers,
         norm=NormConfig(eps=raw.number("norm_eps"), rounds_first=True),
         qk_norm=QKNormConfig(over="head"),
     )

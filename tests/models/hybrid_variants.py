@@ -38,6 +38,18 @@ HYBRID_VARIANTS = {
         block_multiple_of=16,
     ),
     **family(
+        "Lfm2MoeForCausalLM",
+        {
+            "lfm2-moe": {},
+            "lfm2-moe-no-bias": {"use_expert_bias": False, "routed_scaling_factor": 1.5},
+        },
+        **EXPERTS,
+        num_hidden_layers=3,
+        num_experts=6,
+        num_dense_layers=1,
+        layer_types=["conv", "full_attention", "conv"],
+    ),
+    **family(
         "Qwen3NextForCausalLM",
         {
             "qwen3-next": {},

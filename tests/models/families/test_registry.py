@@ -30,6 +30,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Gemma3ForConditionalGeneration": {"text_config": {}},
     "Gemma4ForConditionalGeneration": {"text_config": {}},
     "Glm4MoeForCausalLM": {"head_dim": 128},
+    "Lfm2MoeForCausalLM": {"layer_types": ["conv", "full_attention"] * 16},
     "Llama4ForConditionalGeneration": {"text_config": {}},
     # The default is True, yet an output that is stored is used: released files store one and say
     # nothing.

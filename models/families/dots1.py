@@ -45,7 +45,7 @@ DEFAULTS = {
     "max_window_layers": 62,
 }
 
-ONLY = {"moe_layer_freq": 1, "scoring_func": "noaux_tc", "use_sliding_window": False}
+ONLY = {"moe_layer_freq": 1, "topk_method": "noaux_tc", "use_sliding_window": False}
 """What released files say and transformers does not read."""
 
 
@@ -55,6 +55,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     attention_bias = raw.flag("attention_bias", False)
     for name, only in ONLY.items():
         raw.require(name, only)
+    raw.choice("scoring_func", "sigmoid", ("sigmoid", "noaux_tc"))  # both say sigmoid
     layers = _read_layers(raw, sizes)
     sparse = range(raw.index("first_k_dense_replace", 0), len(layers))
     return DecoderConfig(

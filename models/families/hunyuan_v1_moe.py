@@ -52,10 +52,27 @@ ONLY = {
     "group_limited_greedy": False,
     "moe_layer_num_skipped": 0,
     "norm_topk_prob": True,
+    "position_embedding_xdrope": False,
     "routed_scaling_factor": False,
     "use_mixed_mlp_moe": True,
 }
 """What released files say and transformers does not read."""
+
+OF_IMAGES = dict.fromkeys(
+    (
+        *("anyres_pooling_size", "anyres_vit_max_image_size", "anyres_vit_two_views"),
+        *("im_end_id", "im_newline_id", "im_start_id", "image_token_id", "mask_init_id"),
+        *("num_media_embeds", "text_end_id", "text_start_id", "video_end_id", "video_start_id"),
+        *("vit_add_patchemb_bias", "vit_input_resolution", "vit_mapping_type", "vit_norm_type"),
+        *("vit_patch", "vit_path", "vit_remove_prenorm", "vit_token", "vit_type"),
+        "vit_used_rms_norm",
+    ),
+    "of images and videos, which a text model does not read",
+)
+OF_A_CLASSIFIER = dict.fromkeys(
+    ("class_num", "dense_list", "pool_type", "skip_cls_token"),
+    "of a classification head, of which there is none",
+)
 
 EXPERTS: Modules = {
     "model.layers.*.mlp.gate.wg": "layers.*.mlp.router",
@@ -71,7 +88,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     """The config.json of a Hunyuan with experts in our words."""
     sizes = read_sizes(raw)
     attention_bias = raw.flag("attention_bias", False)
-    for name, only in ONLY.items():
+    for name, only in (*ONLY.items(), ("attention_head_dim", sizes["head_dim"])):
         raw.require(name, only)
     layers = equal_layers(raw, read_model_rope(raw, sizes, RopeKind(stretches_theta=True)))
     moes = _read_moes(raw, sizes["mlp_dim"], len(layers))
@@ -110,6 +127,11 @@ FAMILY = Family(
         **DENSE_IGNORED,
         **IGNORED,
         **OLDER_CODE,
+        **OF_IMAGES,
+        **OF_A_CLASSIFIER,
+        "cla_share_factor": "of keys and values shared between layers, which are none",
+        "org_vocab_size": "belongs to the tokenizer, which is read elsewhere",
+        "pad_id": "belongs to the tokenizer, which is read elsewhere",
         "moe_drop_tokens": "only training turns tokens away",
         "moe_random_routing_dropped_token": "only training turns tokens away",
         "sep_token_id": "belongs to the tokenizer, which is read elsewhere",

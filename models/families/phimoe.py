@@ -77,5 +77,10 @@ FAMILY = Family(
     read_config=read_config,
     defaults=DEFAULTS,
     modules={**ENDS, **PRE_NORMS, **ATTENTION, **EXPERTS_OF_MIXTRAL},
-    ignored={**IGNORED, **OLDER_CODE, "input_jitter_noise": "only training uses it"},
+    ignored={
+        **IGNORED,
+        **OLDER_CODE,
+        "hidden_dropout": "only training uses it",
+        "input_jitter_noise": "only training uses it",
+    },
 )

@@ -92,6 +92,7 @@ def test_values_that_make_no_model_are_named(
     [
         ("OlmoeForCausalLM", {"clip_qkv": 8.0}, "clip_qkv = 8.0"),
         ("Dots1ForCausalLM", {"scoring_func": "softmax"}, "scoring_func = 'softmax'"),
+        ("Dots1ForCausalLM", {"topk_method": "greedy"}, "topk_method = 'greedy'"),
         ("Dots1ForCausalLM", {"moe_layer_freq": 2}, "moe_layer_freq = 2"),
         ("Ernie4_5_MoeForCausalLM", {"moe_gate": "hash"}, "moe_gate = 'hash'"),
         ("Ernie4_5_MoeForCausalLM", {"use_bias": True}, "use_bias = True .* tie_word_embeddings"),
@@ -128,6 +129,32 @@ def test_a_released_gpt_oss_reads() -> None:
     assert read("GptOssForCausalLM", **spelled_older) == read("GptOssForCausalLM")
     config = read("GptOssForCausalLM", num_hidden_layers=4)
     assert [layer.window for layer in config.layers] == [128, None, 128, None]
+
+
+def test_a_released_hunyuan_reads() -> None:
+    config = read(
+        "HunYuanMoEV1ForCausalLM",
+        attention_head_dim=128,
+        auto_map={"AutoModel": "hunyuan.Model"},
+        cla_share_factor=2,
+        dense_list=[4096, 0],
+        group_limited_greedy=False,
+        intermediate_size=3072,
+        moe_drop_tokens=False,
+        moe_intermediate_size=[3072] * 32,
+        moe_topk=[8] * 32,
+        num_key_value_heads=8,
+        num_shared_expert=[1] * 32,
+        routed_scaling_factor=False,
+        use_cla=False,
+        use_mixed_mlp_moe=True,
+        vit_type=None,
+        vit_token=64,
+    )
+    assert {layer.moe and layer.moe.routing.num_chosen for layer in config.layers} == {8}
+    assert {layer.moe and layer.moe.shared_mlp_dim for layer in config.layers} == {3072}
+    with pytest.raises(UnsupportedModel, match="attention_head_dim = 64"):
+        read("HunYuanMoEV1ForCausalLM", attention_head_dim=64)
 
 
 def test_llama4_turns_no_heads_in_every_fourth_layer() -> None:

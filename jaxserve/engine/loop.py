@@ -26,6 +26,9 @@ from jaxserve.errors import EngineBusy, EngineFailed
 
 logger = logging.getLogger(__name__)
 
+# Masks may keep the next step waiting for this share of the one in flight, which the device is
+# busy with: a constrained row that just misses a step would wait for the whole of it.
+_MASK_GRACE = 0.25
 _ABORT_GRACE_S = 10.0  # for the steps in flight, once `stop` has aborted the rest
 
 
@@ -121,6 +124,7 @@ class EngineLoop:
             max_step_tokens=scheduler.sizes.max_step_tokens,
         )
         self._progressed_at_s = self._clock()
+        self._mask_grace_s = 0.0
         self._device_free_s = 0.0  # when it had run every step that was collected
 
     def start(self, deliver: Callable[[Sequence[TokenDelta]], None]) -> None:
@@ -217,6 +221,8 @@ class EngineLoop:
         while self._wait_for_work(flying is not None):
             self._masks.begin()
             deltas = self._take_in()
+            if flying is not None:
+                self._masks.settle(self._mask_grace_s)
             before, flying = flying, self._launch()
             if before is not None:
                 result = self._runner.collect(before.handle)
@@ -277,6 +283,7 @@ class EngineLoop:
         # The device runs steps in order, so this one began when the one before it had ended.
         began_s = max(landed.planned_s, self._device_free_s)
         self._device_free_s = landed.collected_s
+        self._mask_grace_s = _MASK_GRACE * (landed.collected_s - began_s)
         self._meter.end_step(
             landed.step,
             step_s=landed.collected_s - began_s,

@@ -32,13 +32,15 @@ Mask = npt.NDArray[np.uint32]
 class MaskMakers:
     """Threads that set `Request.mask` for the requests they are asked about.
 
-    `ask`, `begin`, `wait` and `failures` are for one thread, the engine's.
+    `ask`, `begin`, `wait`, `settle` and `failures` are for one thread, the engine's.
     """
 
     def __init__(self, eos_token_ids: frozenset[int]) -> None:
         self._eos_token_ids = eos_token_ids
         self._asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._news = threading.Event()
+        self._num_open = 0  # asked for and not made yet; guarded by `_closed`
+        self._closed = threading.Condition()
         self._failures: deque[tuple[str, str]] = deque()
         self._threads = [
             threading.Thread(target=self._main, name=f"masks-{index}", daemon=True)
@@ -58,6 +60,8 @@ class MaskMakers:
         """Have the next mask made for those that lack it; not twice for one token."""
         for request in requests:
             if lacks_mask(request):
+                with self._closed:
+                    self._num_open += 1
                 self._asked.put(request)
 
     def begin(self) -> None:
@@ -72,6 +76,11 @@ class MaskMakers:
         """Wait until a mask was made, or has failed, or `interrupt` was called since `begin`."""
         self._news.wait()
 
+    def settle(self, within_s: float) -> None:
+        """Wait until every mask that was asked for is there, but no longer than that."""
+        with self._closed:
+            self._closed.wait_for(lambda: self._num_open == 0, within_s)
+
     def failures(self) -> list[tuple[str, str]]:
         """Ids of requests whose constraint can not go on, and why; each is told once."""
         return [self._failures.popleft() for _ in range(len(self._failures))]
@@ -85,6 +94,9 @@ class MaskMakers:
             except Exception as error:  # one request's constraint must not end the thread
                 logger.exception("cannot make the mask of request %s", request.id)
                 self._failures.append((request.id, f"{type(error).__name__}: {error}"))
+            with self._closed:
+                self._num_open -= 1
+                self._closed.notify_all()
             self._news.set()
 
 

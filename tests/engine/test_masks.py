@@ -113,3 +113,27 @@ def test_a_bug_in_a_constraint_fails_its_request_only() -> None:
 def test_a_token_that_is_not_allowed_fails() -> None:
     with pytest.raises(ConstraintFailed, match="6 is not allowed"):
         FakeConstraint(lambda output: {5}).advance(6)
+
+
+def test_settling_waits_for_every_mask_but_not_for_ever() -> None:
+    released = threading.Event()
+
+    class Slow(FakeConstraint):
+        def next_mask(self) -> bytes:
+            assert released.wait(10)
+            return super().next_mask()
+
+    makers = MaskMakers(EOS_IDS)
+    makers.start()
+    try:
+        slow, others = constrained({5}), [constrained({5}) for _ in range(5)]
+        slow.constraint = Slow(lambda output: {5})
+        makers.settle(0.0)
+        makers.ask([slow, *others])
+        makers.settle(0.001)
+        assert slow.mask is None
+        released.set()
+        makers.settle(10)
+        assert all(asked.mask is not None for asked in (slow, *others))
+    finally:
+        makers.close()

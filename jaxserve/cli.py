@@ -15,7 +15,7 @@ from typing import Annotated, Protocol
 
 import tyro
 
-from jaxserve.config import Dtype, ModelSource, ServeConfig, check_config, load_config
+from jaxserve.config import Dtype, ModelSource, Quantize, ServeConfig, check_config, load_config
 from jaxserve.errors import ConfigError, JaxserveError
 from jaxserve.version import __version__
 
@@ -53,7 +53,7 @@ class Models:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Convert:
-    """Write a model's weights as `serve` needs them, so that later starts read them faster."""
+    """Keep a model's weights as `serve` needs them: what a start converts or quantises, once."""
 
     model: Annotated[str, tyro.conf.Positional]
     """A folder, a GGUF file or a Hugging Face hub id."""
@@ -63,11 +63,15 @@ class Convert:
     """Branch, tag or commit of a hub id."""
     dtype: Dtype = "auto"
     """Precision to keep. auto: the one that is stored."""
+    quantize: Quantize | None = None
+    """Keep the weights made so; docs/quantization.md says what each costs."""
 
     def run(self) -> None:
         from jaxserve.convert import convert
 
-        source = ModelSource(model=self.model, revision=self.revision, dtype=self.dtype)
+        source = ModelSource(
+            model=self.model, revision=self.revision, dtype=self.dtype, quantize=self.quantize
+        )
         convert(source, self.out)
 
 
@@ -121,7 +125,7 @@ def _parse_convert(arguments: list[str]) -> Command:
 
 COMMANDS: Mapping[str, tuple[str, Callable[[list[str]], Command]]] = {
     "serve": ("serve a model over HTTP", _parse_serve),
-    "convert": ("write weights in the form that restarts read fastest", _parse_convert),
+    "convert": ("keep weights as serve needs them, quantised ones too", _parse_convert),
     "models": ("list local models and supported families", _parse_models),
 }
 """The subcommands: a line of help, and what makes a command of the arguments."""

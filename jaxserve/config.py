@@ -32,6 +32,7 @@ Count = Annotated[int, Gt(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Route = Annotated[str, pydantic.Field(pattern=r"^(/[^{}\s]*)?$")]
 Dtype = Literal["auto", "float32", "bfloat16"]
+Quantize = Literal["int8", "int4", "fp8"]
 MetricsFamily = Literal["tgi", "vllm", "jaxserve"]
 
 
@@ -47,7 +48,7 @@ class ModelSource:
     """Names clients may call the model by; the first is the one shown. Default: the model's own."""
     dtype: Dtype = "auto"
     """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
-    quantize: Literal["int8", "int4", "fp8"] | None = None
+    quantize: Quantize | None = None
     """Make the weights so while they are read; docs/quantization.md says what each costs."""
     generation_config: Literal["auto", "off"] = "auto"
     """auto: the model's generation_config.json sets the defaults of sampling params."""

@@ -1,4 +1,4 @@
-"""How does a model become a folder that restarts read faster?
+"""How does a model become a folder whose weights need no more work at a start?
 
 The weights are loaded as for serving and kept as they then are; everything that describes the
 model, its tokenizer among it, is copied along.

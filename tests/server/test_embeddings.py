@@ -348,6 +348,15 @@ def test_the_model_is_described_by_what_it_does(c: TestClient) -> None:
     assert c.get("/health").status_code == 200
 
 
+def test_tokens_can_be_asked_for(c: TestClient) -> None:
+    body = c.post("/tokenize", json={"prompt": "a b"}).json()
+    assert (body["tokens"], body["count"], body["max_model_len"]) == ([0, 4, 5, 1], 4, 8)
+    spans = c.post("/tokenize", json={"inputs": "a b"}).json()
+    assert [(span["id"], span["text"]) for span in spans][1:3] == [(4, "a"), (5, "b")]
+    assert c.post("/detokenize", json={"tokens": [4]}).status_code == 200
+    assert c.post("/detokenize", json={"tokens": [99]}).status_code == 400
+
+
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize(
     "value", [None, 7, -1, "x", "", [], [[]], {}, {"a": 1}, True, 1e300, "e" * 5000]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-SHORTEST = 32  # tokens; below it a row costs nearly the same
+SHORTEST = 16  # tokens; most queries are shorter than twice that
 LENGTH_FACTOR = 2
 ROW_FACTOR = 4
 WHOLE_BLOCK = 512  # longer rows are a multiple of it, for attention goes by blocks

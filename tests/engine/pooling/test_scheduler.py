@@ -21,7 +21,7 @@ LIMITS = EngineLimits(
 
 @pytest.fixture
 def scheduler() -> PoolingScheduler:
-    """Buckets of 1, 4 and 8 rows of 32 tokens, 1 and 4 of 64, 1 and 2 of 128."""
+    """Buckets of 1, 4 and 8 rows of 16 and of 32 tokens, 1 and 4 of 64, 1 and 2 of 128."""
     buckets = Buckets.build(max_rows=8, max_model_len=100, token_budget=256)
     return PoolingScheduler(buckets, limits=LIMITS, max_batch_size=8, token_budget=256)
 

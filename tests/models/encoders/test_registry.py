@@ -124,6 +124,8 @@ def test_an_unknown_encoder_is_refused_with_the_nearest() -> None:
         ("Qwen3ForCausalLM", True, True),
         ("Qwen3Model", False, True),
         ("FooForCausalLM", True, False),
+        ("FooForMaskedLM", False, True),
+        ("FooModel", False, False),
     ],
 )
 def test_who_pools(architecture: str, has_modules: bool, expected: bool) -> None:

@@ -17,7 +17,9 @@ from jaxserve.models.config import (
     RoutingConfig,
 )
 from jaxserve.models.layers import FeedForward
-from jaxserve.models.moe import MixtureOfExperts
+from jaxserve.models.moe import MixtureOfExperts, share_experts
+from jaxserve.sharding.mesh import make_mesh
+from jaxserve.sharding.rules import sharding
 
 FLOAT32 = jnp.dtype("float32")
 ROUTING = RoutingConfig(num_experts=5, num_chosen=2, normalised=True)
@@ -94,6 +96,25 @@ def test_rows_are_independent_of_one_another(platform: None) -> None:
     for row in (0, 5):
         np.testing.assert_allclose(together[row], mixture(jnp.asarray(X[row : row + 1]))[0], 1e-5)
     assert np.isnan(together[3]).all()
+
+
+def test_devices_that_share_experts_ask_for_a_sum_and_nothing_else() -> None:
+    mesh = make_mesh(tensor_parallel=1, expert_parallel=5)
+    mixture = make(bias=True)
+    wanted = expected(mixture, X)
+    share_experts(mixture, mesh)
+    graph, state = nnx.split(mixture)
+    placed = jax.tree.map(
+        lambda p: p.replace(jax.device_put(p[...], sharding(p.axes, p.parts, mesh))),
+        state,
+        is_leaf=lambda p: isinstance(p, nnx.Variable),
+    )
+    program = jax.jit(lambda held, x: nnx.merge(graph, held)(x)).lower(placed, X).compile()
+    np.testing.assert_allclose(program(placed, X), wanted, atol=1e-4)
+    text = program.as_text()
+    assert text is not None
+    asked = {name for name in ("all-reduce", "all-gather", "all-to-all") if f" {name}(" in text}
+    assert asked == {"all-reduce"}
 
 
 def test_the_router_stays_float32() -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 Tensors = dict[str, np.ndarray]
 Pack = Callable[[np.ndarray], tuple[Tensors, np.ndarray]]
 """From floats [out, in]: the tensors of a module by leaf, and the floats they stand for."""
-LEAVES = ("_proj",)
+LEAVES = ("_proj", "_proj_with_mqa")
 DRAW = np.random.default_rng(0)
 
 

@@ -170,11 +170,18 @@ def test_devices_hold_their_parts(name: str, saved: Saved, tmp_path: Path) -> No
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["fp8 in blocks", "compressed int4"])
-def test_fused_tensors_are_split(name: str, saved: Saved, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        ("phi3", "fp8 in blocks"),
+        ("phi3", "compressed int4"),
+        ("deepseek-v3", "fp8 in blocks"),  # matrices of heads, and experts stored each
+    ],
+)
+def test_fused_tensors_are_split(variant: str, name: str, saved: Saved, tmp_path: Path) -> None:
     case = CASES[name]
-    floats = write_quantized(saved("phi3"), tmp_path / "quantised", case.config, case.pack)
-    write_floats(saved("phi3"), tmp_path / "floats", floats)
+    floats = write_quantized(saved(variant), tmp_path / "quantised", case.config, case.pack)
+    write_floats(saved(variant), tmp_path / "floats", floats)
     found = dequantised(load(tmp_path / "quantised")).params_by_path()
     for path, weight in load(tmp_path / "floats").params_by_path().items():
         np.testing.assert_allclose(found[path], weight, rtol=1e-6, err_msg=path)

@@ -75,10 +75,14 @@ class Sizes(TypedDict):
 
 
 def read_sizes(
-    raw: ConfigReader, *, activation: str = "hidden_act", mlp_dim: str = "intermediate_size"
+    raw: ConfigReader,
+    *,
+    activation: str = "hidden_act",
+    mlp_dim: str = "intermediate_size",
+    head_dim: int | None = None,
 ) -> Sizes:
     """The sizes; `activation` is the name of the attribute that says how the MLP bends, `mlp_dim`
-    of the one that says how wide it is."""
+    of the one that says how wide it is. `head_dim` is given where no attribute says it."""
     embed_dim = raw.integer("hidden_size")
     num_q_heads = raw.integer("num_attention_heads")
     return Sizes(
@@ -87,7 +91,7 @@ def read_sizes(
         mlp_dim=raw.integer(mlp_dim),
         num_q_heads=num_q_heads,
         num_kv_heads=_num_kv_heads(raw, num_q_heads),
-        head_dim=_head_dim(raw, embed_dim, num_q_heads),
+        head_dim=head_dim or _head_dim(raw, embed_dim, num_q_heads),
         activation=raw.choice(activation, None, ACTIVATIONS),
         tied_embeddings=raw.flag("tie_word_embeddings", False),
         max_model_len=raw.integer("max_position_embeddings"),

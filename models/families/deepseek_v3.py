@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jaxserve.models.config import DecoderConfig, LayerConfig, NormConfig, RoutingConfig
-from jaxserve.models.families.common import OLDER_CODE
-from jaxserve.models.families.common_moe import read_groups, read_routing
+from jaxserve.models.config import DecoderConfig, NormConfig
+from jaxserve.models.families.common import OLDER_CODE, equal_layers
+from jaxserve.models.families.common_moe import read_corrected_moe, with_experts
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.latent import (
     IGNORED,
@@ -12,11 +12,9 @@ from jaxserve.models.families.latent import (
     read_latent,
     read_latent_rope,
     read_latent_sizes,
-    read_sparse_layers,
 )
 from jaxserve.models.reader import ConfigReader
 from jaxserve.models.rope_config import RopeKind
-from jaxserve.models.stored import Modules, tensor
 
 DEFAULTS = {
     "vocab_size": 129280,
@@ -45,11 +43,10 @@ DEFAULTS = {
     "tie_word_embeddings": False,
 }
 
-CORRECTION: Modules = {
-    "model.layers.*.mlp.gate.e_score_correction_bias": tensor(
-        "layers.*.mlp.router.e_score_correction_bias"
-    )
-}
+ONLY = {"moe_layer_freq": 1, "scoring_func": "sigmoid", "topk_method": "noaux_tc"}
+"""What released files say and transformers does not read."""
+
+AHEAD = {"num_nextn_predict_layers": "layers that only guess tokens ahead are not read"}
 
 
 def read_config(raw: ConfigReader) -> DecoderConfig:
@@ -58,24 +55,16 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     sizes = read_latent_sizes(raw, latent)
     kind = RopeKind(interleaved=raw.flag("rope_interleave", True))
     rope, multiplier = read_latent_rope(raw, sizes, latent, kind)
+    for name, only in ONLY.items():
+        raw.require(name, only)
+    layers = equal_layers(raw, rope)
+    sparse = range(raw.index("first_k_dense_replace"), len(layers))
     return DecoderConfig(
         **sizes,
-        layers=read_sparse_layers(raw, LayerConfig(rope=rope), _read_routing(raw)),
+        layers=with_experts(layers, read_corrected_moe(raw), sparse=sparse),
         norm=NormConfig(eps=raw.number("rms_norm_eps"), rounds_first=True),
         latent=latent,
         attention_multiplier=multiplier,
-    )
-
-
-def _read_routing(raw: ConfigReader) -> RoutingConfig:
-    raw.require("scoring_func", "sigmoid")
-    raw.require("topk_method", "noaux_tc")
-    return read_routing(
-        raw,
-        scores="sigmoid",
-        normalised=raw.flag("norm_topk_prob", True),
-        correction=True,
-        groups=read_groups(raw, num_judged_by=2),
     )
 
 
@@ -83,11 +72,7 @@ FAMILY = Family(
     models="DeepSeek-V3, V3.1, R1, Moonlight",
     read_config=read_config,
     defaults=DEFAULTS,
-    modules={**MODULES, **CORRECTION},
+    modules=MODULES,
     extra_layers="model.layers.",
-    ignored={
-        **IGNORED,
-        **OLDER_CODE,
-        "num_nextn_predict_layers": "layers that only guess tokens ahead are not read",
-    },
+    ignored={**IGNORED, **OLDER_CODE, **AHEAD},
 )

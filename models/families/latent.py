@@ -78,9 +78,9 @@ def read_latent(raw: ConfigReader) -> LatentConfig:
 
 def read_latent_sizes(raw: ConfigReader, latent: LatentConfig) -> Sizes:
     """`read_sizes`, where a head is both parts of its query."""
-    sizes = read_sizes(raw)
+    sizes = read_sizes(raw, head_dim=latent.plain_dim + latent.rope_dim)
     raw.require("num_key_value_heads", sizes["num_q_heads"])
-    return Sizes({**sizes, "head_dim": latent.plain_dim + latent.rope_dim})
+    return sizes
 
 
 def read_latent_rope(

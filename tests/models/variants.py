@@ -335,6 +335,17 @@ VARIANTS = {
         **LATENT,
     ),
     **family(
+        "Glm4MoeLiteForCausalLM",
+        {
+            "glm4-moe-lite": {},
+            "glm4-moe-lite-no-query-latents": {
+                "q_lora_rank": None,
+                "mlp_layer_types": ["sparse", "dense", "sparse"],
+            },
+        },
+        **{**LATENT, "first_k_dense_replace": None},
+    ),
+    **family(
         "Mistral4ForCausalLM",
         {
             "mistral4": {

@@ -58,6 +58,7 @@ class BuiltEngine:
     model: DecoderConfig
     num_params: int
     formats: Formats
+    kv_dtype: jnp.dtype
 
     @property
     def max_model_len(self) -> int:
@@ -65,7 +66,7 @@ class BuiltEngine:
 
     @property
     def compiled_for(self) -> object:
-        return self.model, self.sizes
+        return self.model, self.sizes, str(self.kv_dtype)
 
 
 def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
@@ -136,6 +137,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
             tools=config.source.tool_format,
             reasoning=config.source.reasoning_format,
         ),
+        kv_dtype=kv_dtype,
     )
 
 

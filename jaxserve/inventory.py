@@ -16,14 +16,16 @@ from jaxserve.models.families.listing import as_text, supported_families
 from jaxserve.models.families.registry import read_model_config
 from jaxserve.models.footprint import Footprint, footprint, pooled_footprint
 from jaxserve.models.hub import LocalModel, local_models, model_path
+from jaxserve.models.loading import held_as
 from jaxserve.models.pooled_loading import is_pooled, read_pooled_config
-from jaxserve.models.source import open_weights, read_raw_config
+from jaxserve.models.source import config_origin, open_weights, read_raw_config
 
 DTYPE = jnp.dtype("bfloat16")
 HEADINGS = ("MODEL", "REVISION", "ARCHITECTURE", "ON DISK", "WEIGHTS", "KV PER TOKEN", "STATE")
 NOTE = (
     "WEIGHTS and KV PER TOKEN are in bfloat16, the default on TPU and GPU; float32, the default on "
-    "a CPU, takes twice as much. STATE is what a running request takes whatever its length."
+    "a CPU, takes twice as much. Weights that stay quantised are counted as they are. STATE is "
+    "what a running request takes whatever its length."
 )
 
 
@@ -56,12 +58,12 @@ def judge(folder: Path) -> Verdict:
         if is_pooled(folder):
             open_weights(folder)
             return Verdict(architecture, pooled_footprint(read_pooled_config(folder), DTYPE))
-        _, config = read_model_config(raw, "config.json")
-        open_weights(folder)
+        family, config = read_model_config(raw, config_origin(folder))
+        held = held_as(folder, raw, family, config)
     except CheckpointError as error:
         return Verdict(architecture, None, str(error).replace(f"{folder}/", ""))
     try:
-        return Verdict(architecture, footprint(config, DTYPE))
+        return Verdict(architecture, footprint(config, DTYPE, held))
     except JaxserveError as error:
         return Verdict(architecture, None, str(error))
 

@@ -109,6 +109,17 @@ def load_model(
     return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
 
 
+def held_as(folder: Path, raw: Mapping[str, Any], family: Family, config: DecoderConfig) -> Choice:
+    """How the weights in `folder` will be held, told by headers alone; `raw` is its config.json.
+
+    Raises CheckpointError for weights that are not there or not read.
+    """
+    if is_converted(folder):
+        return _restored_weights(folder, None).choice
+    opened = _open(folder, raw, family, config)
+    return _read_weights(folder, opened, family, config, None).choice
+
+
 def _open(folder: Path, raw: Mapping[str, Any], family: Family, config: DecoderConfig) -> Opened:
     opened = with_prefix(open_weights(folder), family.prefix)
     own = without_parts(opened, family.other_parts)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jaxserve.inventory import Verdict, in_units, judge, listing, print_local, print_supported
 from jaxserve.models.footprint import Footprint
 from jaxserve.models.hub import LocalModel
+from tests.models.formats.checkpoints import compressed_int8, write_quantized
 from tests.models.gguf.gguf_files import tiny_gguf
 from tests.models.pooled_variants import BERT
 from tests.models.variant import Variant
@@ -21,6 +23,24 @@ def test_a_model_that_can_be_served_says_what_it_needs(tmp_path: Path) -> None:
     assert verdict.needs is not None
     assert verdict.needs.kv_bytes_per_token == 2 * 2 * 4 * 8 * 2
     assert not verdict.refusal
+
+
+def test_weights_that_are_quantised_are_counted_as_they_stay(tmp_path: Path) -> None:
+    floats = judge(write_tiny_llama(tmp_path / "floats")).needs
+    config: dict[str, Any] = {"quant_method": "compressed-tensors", "format": "int-quantized"}
+    weights = {"num_bits": 8, "strategy": "channel"}
+    config |= {"config_groups": {"a": {"targets": ["Linear"], "weights": weights}}}
+    write_quantized(tmp_path / "floats", tmp_path / "int8", config, compressed_int8())
+    stays = judge(tmp_path / "int8").needs
+    assert floats is not None and stays is not None
+    assert stays.num_params == floats.num_params
+    ends = 2 * 2 * 64 * 32  # the table and the output, in bfloat16
+    assert stays.weights_bytes - ends < 0.8 * (floats.weights_bytes - ends)
+
+
+def test_an_unknown_way_of_quantising_is_the_reason(tmp_path: Path) -> None:
+    verdict = judge(write_tiny_llama(tmp_path, quantization_config={"quant_method": "quip"}))
+    assert "quant_method = 'quip' is not supported" in verdict.refusal
 
 
 def test_an_unknown_architecture_is_the_reason(tmp_path: Path) -> None:

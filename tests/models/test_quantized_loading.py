@@ -74,6 +74,14 @@ def test_weights_split_over_devices_are_those_of_one(
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("option", ["int8", "int4"])
+def test_experts_are_shared_with_their_scales(option: Option, saved: Saved) -> None:
+    mesh = make_mesh(tensor_parallel=2, expert_parallel=2)
+    shared = load_model(saved("mixtral"), dtype=FLOAT32, mesh=mesh, quantize=option)
+    run = PagedRun(shared, XlaAttention(), mesh, rows=1)
+    assert_agrees(run.step([TOKENS])[0], logits(load(saved("mixtral"), option)))
+
+
 def test_scales_are_split_with_their_rows_and_groups(saved: Saved) -> None:
     weights = quantised_weights(load(saved("llama-wide-heads"), "int4", tensor_parallel=2))
     shards = {

@@ -59,7 +59,7 @@ class MaskMakers:
     def ask(self, requests: Iterable[Request]) -> None:
         """Have the next mask made for those that lack it; not twice for one token."""
         for request in requests:
-            if lacks_mask(request):
+            if request.constraint is not None and lacks_mask(request):
                 with self._closed:
                     self._num_open += 1
                 self._asked.put(request)

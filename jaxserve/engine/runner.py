@@ -38,7 +38,7 @@ from jaxserve.engine.request import EngineLimits, Request
 from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sample
 from jaxserve.engine.scoring import read_scores, score, targets_of
 from jaxserve.engine.sizes import EngineSizes
-from jaxserve.engine.step import Step, StepResult
+from jaxserve.engine.step import Row, Step, StepResult
 from jaxserve.models.attention.interface import AttentionBackend, row_of_token
 from jaxserve.models.cache import Cache, cache_shardings, init_cache
 from jaxserve.models.decoder import Decoder
@@ -152,7 +152,7 @@ class Runner:
         for row in step.rows:
             if row.takes_slot and _uses_slot_table(row.request):
                 self._write_slot(row.slot, row.request)
-        self._write_masks([(row.slot, row.request.mask) for row in step.rows if row.samples])
+        self._write_masks([row for row in step.rows if row.samples and row.request.mask])
         bucket = self._buckets.smallest(step)
         draw, hidden = self._run(bucket, self._packer.pack(step, bucket))
         draw.copy_to_host_async()
@@ -191,10 +191,10 @@ class Runner:
         )
         self._state = self._state._replace(slots=table)
 
-    def _write_masks(self, given: Sequence[tuple[int, bytes | None]]) -> None:
-        masks = [(slot, mask) for slot, mask in given if mask is not None]
-        if not masks:
+    def _write_masks(self, rows: Sequence[Row]) -> None:
+        if not rows:
             return
+        masks = [(row.slot, row.request.mask or b"") for row in rows]
         size = min(size for size in self._set_masks if size >= len(masks))
         words = mask_rows(
             masks, size=size, num_slots=self._sizes.max_batch_size, width=self._mask_width

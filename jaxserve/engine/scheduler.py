@@ -171,9 +171,11 @@ class Scheduler:
         """
         if not self._running or (self._waiting and self._free_slots):
             return False
+        if any(request.constraint is None for request in self._running):
+            return False
         to_draw = [(request, _num_left_to_compute(request)) for request in self._running]
-        together = all(r.constraint is not None and num_tokens <= 1 for r, num_tokens in to_draw)
-        return together and any(_awaits_mask(r, n) for r, n in to_draw if n)
+        decoding = all(num_tokens <= 1 for _, num_tokens in to_draw)
+        return decoding and any(_awaits_mask(r, n) for r, n in to_draw if n)
 
     def _make_room(self, request: Request, num_tokens: int) -> bool:
         """Get pages for the next tokens, at the expense of the last admitted, even of itself."""

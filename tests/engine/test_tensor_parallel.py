@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxserve.engine.sizes import EngineSizes
-from tests.engine.driver import Answer, Driver, make_request, make_runner
+from tests.engine.driver import EOS, Answer, Driver, make_request, make_runner
+from tests.fakes import FakeConstraint
 from tests.models.variants import VARIANTS
 from tests.tiny_models import write_tiny_llama
 
@@ -27,6 +28,7 @@ def answers_of(folder: Path, tensor_parallel: int, expert_parallel: int = 1) -> 
         make_request("greedy", [1, 5, 9, 13]),
         make_request("long", [7 * i % 60 for i in range(40)]),
         make_request("seeded", [4, 4, 8], temperature=1.0, seed=6, top_p=0.9),
+        make_request("held", [2, 8], constraint=FakeConstraint(lambda o: {len(o), 40}, eos=EOS)),
         make_request("counted", [4, 9, 8], repetition_penalty=1.5, logit_bias=((3, 2.0),)),
     )
     runner.close()

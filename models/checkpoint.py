@@ -171,7 +171,7 @@ def _conversion(folder: Path, pickles: list[str]) -> str:
     """Python that makes safetensors, in the precision that is stored."""
     if any(name.endswith(".bin") for name in pickles):
         return (
-            "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+            f"from transformers import {_model_class(folder)} as M, AutoTokenizer as T; "
             f"source, target = {str(folder)!r}, {f'{folder}-safetensors'!r}; "
             "M.from_pretrained(source, dtype='auto').save_pretrained(target); "
             "T.from_pretrained(source).save_pretrained(target)"
@@ -182,6 +182,15 @@ def _conversion(folder: Path, pickles: list[str]) -> str:
         "save_file({key: tensor.clone().contiguous() for key, tensor in state.items()}, "
         f"{str(folder / SINGLE_FILE)!r})"
     )
+
+
+def _model_class(folder: Path) -> str:
+    """The class that config.json names: another would leave out a head, or make one up."""
+    raw = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    match raw.get("architectures"):
+        case [str(architecture)] if architecture.isidentifier():
+            return architecture
+    return "AutoModelForCausalLM"
 
 
 def stored_dtype(stored: Mapping[str, StoredTensor]) -> np.dtype:

@@ -124,6 +124,18 @@ def test_pickles_are_refused_with_the_way_to_convert_them(tmp_path: Path, name: 
     assert str(refusal.value).splitlines()[-1].startswith("python -c ")
 
 
+def test_pickles_are_converted_by_the_class_that_the_config_names(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    for names, expected in (
+        (["BertForSequenceClassification"], "import BertForSequenceClassification as M"),
+        (["os; print(1)"], "import AutoModelForCausalLM as M"),
+        ([], "import AutoModelForCausalLM as M"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"architectures": names}))
+        with pytest.raises(CheckpointError, match=expected):
+            open_checkpoint(tmp_path)
+
+
 def run_given_command(folder: Path) -> None:
     """Do what the refusal of `folder` says, with this Python."""
     with pytest.raises(CheckpointError) as refusal:

@@ -97,6 +97,7 @@ def test_any_attention_backend_will_do(
         ("gpt-neox", 2),  # rows fused by head
         ("lfm2", 4),  # a state of channels
         ("qwen3-next", 2),  # a state of heads, and rows fused by group
+        ("gemma4", 2),  # tables of inputs per layer, and layers that read pages of others
         ("gemma4-keys-are-values", 2),  # KV heads that divide in some layers and not in others
         ("deepseek-v2", 4),  # latents that every device keeps, and heads made from them that it has
         ("mixtral", 2),  # experts, each split

@@ -27,6 +27,7 @@ OTHER_PARTS = tuple(
         "multi_modal_projector",
         "vision_model",
         "vision_tower",
+        "visual",
     )
 )
 
@@ -59,7 +60,7 @@ def beside_vision(
         read_config=read_config,
         defaults={},
         modules={key: held for text in texts.values() for key, held in _renamed(text.modules)},
-        other_parts=OTHER_PARTS,
+        other_parts=(*OTHER_PARTS, *(part for text in texts.values() for part in text.other_parts)),
         ignored_keys=frozenset(
             name
             for text in texts.values()

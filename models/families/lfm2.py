@@ -73,9 +73,7 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
     sizes["mlp_dim"] = _read_mlp_dim(raw, sizes["mlp_dim"])
     for name in ("block_dim", "conv_dim", "conv_dim_out"):
         raw.require(name, sizes["embed_dim"])
-    raw.require("num_heads", sizes["num_q_heads"])
     raw.require("block_use_swiglu", True)
-    raw.require("use_pos_enc", True)
     kinds = raw.choices("layer_types", (FULL, CONV), length=raw.integer("num_hidden_layers"))
     attending = raw.indices("full_attn_idxs")
     if kinds is None:
@@ -88,7 +86,9 @@ def read_config(raw: ConfigReader) -> DecoderConfig:
 def read_hybrid_sizes(raw: ConfigReader) -> Sizes:
     """The sizes as all of LFM2 say them."""
     raw.require("hidden_act", "silu")
+    raw.require("use_pos_enc", True)
     sizes = read_sizes(raw)
+    raw.require("num_heads", sizes["num_q_heads"])
     sizes["tied_embeddings"] = raw.flag("tie_embedding", sizes["tied_embeddings"])
     return sizes
 

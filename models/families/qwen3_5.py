@@ -1,28 +1,23 @@
-"""How does a Qwen3.5 checkpoint describe itself, with experts or without?
-
-Its text model: released files hold a vision tower beside it, which is not loaded.
-"""
+"""How does a Qwen3.5 checkpoint describe itself, with experts or without?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
-
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families import qwen_hybrid
+from jaxserve.models.families.beside_vision import beside_vision
 from jaxserve.models.families.common import GATED_MLP, read_sizes
 from jaxserve.models.families.common_moe import with_experts
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.qwen_hybrid import (
     DELTA_INPUTS,
     EXPERTS,
+    IGNORED,
     OTHER_PARTS,
     hybrid_config,
     read_mixed_layers,
     read_moe,
 )
-from jaxserve.models.reader import IGNORED, ConfigReader
+from jaxserve.models.reader import ConfigReader
 from jaxserve.models.stored import Modules
 
 DEFAULTS = {
@@ -46,14 +41,12 @@ MOE_DEFAULTS = {
     "num_experts": 256,
 }
 
-_IMAGES = "images and videos are refused"
-BESIDE_TEXT = {
-    "image_token_id": _IMAGES,
-    "video_token_id": _IMAGES,
-    "vision_config": _IMAGES,
-    "vision_end_token_id": _IMAGES,
-    "vision_start_token_id": _IMAGES,
-}
+OF_IMAGES = (
+    "image_token_id",
+    "video_token_id",
+    "vision_end_token_id",
+    "vision_start_token_id",
+)
 
 IMAGE_POSITIONS = ("mrope_interleaved", "mrope_section")
 """How positions of images turn: those of text turn as in every other rope."""
@@ -61,67 +54,48 @@ IMAGE_POSITIONS = ("mrope_interleaved", "mrope_section")
 
 def read_config(raw: ConfigReader) -> DecoderConfig:
     """A config.json without experts in our words."""
-    return _of_text(raw, DEFAULTS, _read_text)
-
-
-def read_moe_config(raw: ConfigReader) -> DecoderConfig:
-    """A config.json with experts in our words."""
-    return _of_text(raw, MOE_DEFAULTS, _read_moe_text)
-
-
-def _of_text(
-    raw: ConfigReader, defaults: Mapping[str, Any], read: Callable[[ConfigReader], DecoderConfig]
-) -> DecoderConfig:
-    """What `text_config` says, or the whole file where text is all there is."""
-    text = raw.table("text_config", defaults)
-    if text is None:
-        return read(raw)
-    config = read(text)
-    text.refuse_rest({**IGNORED, **qwen_hybrid.IGNORED})
-    tied = raw.flag("tie_word_embeddings", False)
-    return replace(config, tied_embeddings=tied)
-
-
-def _read_text(raw: ConfigReader) -> DecoderConfig:
     sizes = read_sizes(raw)
     return hybrid_config(raw, sizes, read_mixed_layers(raw, sizes, unread_in_rope=IMAGE_POSITIONS))
 
 
-def _read_moe_text(raw: ConfigReader) -> DecoderConfig:
+def read_moe_config(raw: ConfigReader) -> DecoderConfig:
+    """A config.json with experts in our words."""
     sizes = read_sizes(raw, mlp_dim="shared_expert_intermediate_size")
     layers = read_mixed_layers(raw, sizes, unread_in_rope=IMAGE_POSITIONS)
     moe = read_moe(raw, normalised=True)
     return hybrid_config(raw, sizes, with_experts(layers, moe, sparse=range(len(layers))))
 
 
-def _beside_vision(modules: Modules) -> Modules:
-    """`modules` as files of text alone call them, and as those with a vision tower do."""
-    inner = {
-        key.replace("model.", "model.language_model.", 1): held
-        for key, held in modules.items()
-        if key.startswith("model.")
-    }
-    return {**modules, **inner}
-
-
 _MODULES: Modules = {**qwen_hybrid.MODULES, **DELTA_INPUTS}
-_OTHER_PARTS = (*OTHER_PARTS, "model.visual.")
-_IGNORED = {**qwen_hybrid.IGNORED, **BESIDE_TEXT}
 
 FAMILY = Family(
-    models="Qwen3.5 0.8B to 27B (text)",
+    models="text models of Qwen3.5 by themselves",
     read_config=read_config,
     defaults=DEFAULTS,
-    modules=_beside_vision({**_MODULES, **GATED_MLP}),
-    other_parts=_OTHER_PARTS,
-    ignored=_IGNORED,
+    modules={**_MODULES, **GATED_MLP},
+    other_parts=OTHER_PARTS,
+    ignored=IGNORED,
 )
 
 MOE_FAMILY = Family(
-    models="Qwen3.5 35B-A3B to 397B-A17B (text)",
+    models="text models of Qwen3.5 with experts by themselves",
     read_config=read_moe_config,
     defaults=MOE_DEFAULTS,
-    modules=_beside_vision({**_MODULES, **EXPERTS}),
-    other_parts=_OTHER_PARTS,
-    ignored=_IGNORED,
+    modules={**_MODULES, **EXPERTS},
+    other_parts=OTHER_PARTS,
+    ignored=IGNORED,
+)
+
+BESIDE_VISION = beside_vision(
+    {"qwen3_5_text": FAMILY},
+    models="Qwen3.5 0.8B to 27B (text)",
+    of_others=OF_IMAGES,
+    tied_embeddings=False,
+)
+
+MOE_BESIDE_VISION = beside_vision(
+    {"qwen3_5_moe_text": MOE_FAMILY},
+    models="Qwen3.5 35B-A3B to 397B-A17B (text)",
+    of_others=OF_IMAGES,
+    tied_embeddings=False,
 )

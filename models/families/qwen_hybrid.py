@@ -110,6 +110,7 @@ def hybrid_config(
     attention_bias = raw.flag("attention_bias", False)
     raw.require("attn_output_gate", True)
     raw.require("mamba_ssm_dtype", "float32")
+    raw.require("use_sliding_window", False)
     return DecoderConfig(
         **sizes,
         layers=layers,

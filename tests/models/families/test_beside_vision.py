@@ -102,3 +102,13 @@ def test_older_and_newer_keys_are_read_and_towers_are_not(
     one, other = (load_model(path, dtype=dtype, mesh=mesh) for path in (older, folder))
     for left, right in zip(one.params, other.params, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_layers_that_draft_and_a_tower_of_qwens_are_left_where_they_are(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(saved("qwen3-5-beside-vision"), tmp_path / "drafting")
+    stored = load_file(folder / "model.safetensors")
+    assert any(key.startswith("model.visual.") for key in stored)
+    save_file({**stored, "mtp.fc.weight": np.zeros((2, 2))}, folder / "model.safetensors")
+    load_model(folder, dtype=jnp.dtype("float32"), mesh=make_mesh(tensor_parallel=1))

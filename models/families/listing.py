@@ -52,7 +52,11 @@ def as_markdown(rows: Iterable[SupportedFamily]) -> str:
 
 
 def as_text(rows: Iterable[SupportedFamily]) -> str:
-    """The table for a terminal."""
-    cells = [(", ".join(row.architectures), row.models) for row in rows]
+    """The table for a terminal, an architecture a line."""
+    cells = [
+        (architecture, "" if index else row.models)
+        for row in rows
+        for index, architecture in enumerate(row.architectures)
+    ]
     width = max(len(left) for left, _ in cells)
     return "\n".join(f"{left:<{width}}  {right}".rstrip() for left, right in cells)

@@ -23,10 +23,11 @@ class Architecture:
     """A value of `general.architecture`.
 
     `modules` maps modules of the file to those of the family's checkpoints, `*` standing for a
-    layer's number. `rotates_pairs`: queries and keys are stored for a rotation of neighbours, where
-    transformers rotates halves. `norms_plus_one`: norms are stored with the one that transformers
-    adds. `turns_part_of_heads`: `more` reads how much of a head is rotated; else it is all of it.
-    `more` reads what `COMMON` does not.
+    layer's number, and a second one for an expert's: the file stacks them. `rotates_pairs`: queries
+    and keys are stored for a rotation of neighbours, where transformers rotates halves.
+    `norms_plus_one`: norms are stored with the one that transformers adds. `turns_part_of_heads`:
+    `more` reads how much of a head is rotated; else it is all of it. `more` reads what `COMMON`
+    does not.
     """
 
     family: str
@@ -72,6 +73,12 @@ MLP = {
     "blk.*.ffn_up": "model.layers.*.mlp.up_proj",
     "blk.*.ffn_down": "model.layers.*.mlp.down_proj",
 }
+EXPERTS = {
+    "blk.*.ffn_gate_inp": "model.layers.*.mlp.gate",
+    "blk.*.ffn_gate_exps": "model.layers.*.mlp.experts.*.gate_proj",
+    "blk.*.ffn_up_exps": "model.layers.*.mlp.experts.*.up_proj",
+    "blk.*.ffn_down_exps": "model.layers.*.mlp.experts.*.down_proj",
+}
 SANDWICH_NORMS = {
     "blk.*.post_attention_norm": "model.layers.*.post_attention_layernorm",
     "blk.*.ffn_norm": "model.layers.*.pre_feedforward_layernorm",
@@ -104,6 +111,18 @@ def _llama(metadata: ConfigReader, file: GgufFile) -> ConfigValues:
 
 def _qwen3(metadata: ConfigReader, file: GgufFile) -> ConfigValues:
     return {"attention_bias": "blk.0.attn_q.bias" in file.tensors}
+
+
+def _qwen3moe(metadata: ConfigReader, file: GgufFile) -> ConfigValues:
+    """src/models/qwen3moe.cpp: shares of the chosen experts are made to sum to one."""
+    metadata.require("expert_gating_func", 1)  # softmax
+    return {
+        **_qwen3(metadata, file),
+        "num_experts": metadata.integer("expert_count"),
+        "num_experts_per_tok": metadata.integer("expert_used_count"),
+        "moe_intermediate_size": metadata.integer("expert_feed_forward_length"),
+        "norm_topk_prob": True,
+    }
 
 
 def _gemma2(metadata: ConfigReader, file: GgufFile) -> ConfigValues:
@@ -180,6 +199,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
     "qwen2": Architecture(family="Qwen2ForCausalLM", modules=DENSE),
     "qwen3": Architecture(family="Qwen3ForCausalLM", modules={**DENSE, **QK_NORMS}, more=_qwen3),
+    "qwen3moe": Architecture(
+        family="Qwen3MoeForCausalLM",
+        modules={**ENDS, **ATTENTION, **QK_NORMS, **MLP_NORM, **EXPERTS},
+        more=_qwen3moe,
+    ),
     "starcoder2": Architecture(
         family="Starcoder2ForCausalLM",
         modules={

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,17 +97,17 @@ def stored_tensors(file: GgufFile) -> dict[str, StoredTensor]:
         part: _count(file.metadata, f"{name}.attention.{key}", f"{name}.attention.head_count")
         for part, key in (("attn_q", "head_count"), ("attn_k", "head_count_kv"))
     }
-    stored = {}
+    stored: dict[str, StoredTensor] = {}
     for key, tensor in file.tensors.items():
         if key in ROPE_TABLES:
             continue
         module, _, leaf = key.rpartition(".")
         known = architecture.modules.get(_NUMBER.sub("*", f"{module}.")[:-1])
-        ours = key if known is None else f"{_numbered(known, key)}.{leaf}"
+        parts = [(key, tensor)] if known is None else _parts(f"{known}.{leaf}", key, tensor)
         minus = 1.0 if architecture.norms_plus_one and module.endswith("norm") else 0.0
         num_heads = heads.get(module.rpartition(".")[2]) if architecture.rotates_pairs else None
         order = _halves_from_pairs(tensor, num_heads) if num_heads else None
-        stored[ours] = as_stored(tensor, order=order, minus=minus)
+        stored |= {ours: as_stored(part, order=order, minus=minus) for ours, part in parts}
     return stored
 
 
@@ -152,9 +153,24 @@ def _rope_scaling(metadata: ConfigReader, file: GgufFile) -> dict[str, Any] | No
     )
 
 
-def _numbered(pattern: str, key: str) -> str:
-    numbers = iter(_NUMBER.findall(key))
-    return re.sub(r"\*", lambda _: next(numbers), pattern)
+def _parts(pattern: str, key: str, tensor: RawTensor) -> list[tuple[str, RawTensor]]:
+    """`tensor` under the key that `pattern` makes of the numbers in `key`, or each expert of it
+    under one of its own, where `pattern` has a star more."""
+    numbers = _NUMBER.findall(key)
+    if pattern.count("*") == len(numbers):
+        return [(_numbered(pattern, numbers), tensor)]
+    experts = (
+        replace(tensor, shape=tensor.shape[1:], rows=tensor.rows[expert])
+        for expert in range(tensor.shape[0])
+    )
+    return [
+        (_numbered(pattern, [*numbers, str(index)]), expert) for index, expert in enumerate(experts)
+    ]
+
+
+def _numbered(pattern: str, numbers: Sequence[str]) -> str:
+    left = iter(numbers)
+    return re.sub(r"\*", lambda _: next(left), pattern)
 
 
 def _count(metadata: Mapping[str, Any], *keys: str) -> int:

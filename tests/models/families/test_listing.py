@@ -24,5 +24,5 @@ def test_the_order_is_that_of_the_alphabet() -> None:
 
 def test_a_table_has_a_row_a_family() -> None:
     rows = [SupportedFamily(("A", "BB"), "one, two"), SupportedFamily(("C",), "")]
-    assert as_text(rows) == "A, BB  one, two\nC"
+    assert as_text(rows) == "A   one, two\nBB\nC"
     assert as_markdown(rows).splitlines()[2:] == ["| `A`, `BB` | one, two |", "| `C` |  |"]

@@ -30,6 +30,10 @@ SIZES = {
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "norm_epsilon": "attention.layer_norm_epsilon",
     "head_dim": "attention.key_length",
+    "num_experts": "expert_count",
+    "num_local_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count",
+    "moe_intermediate_size": "expert_feed_forward_length",
     "sliding_window": "attention.sliding_window",
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -66,18 +70,26 @@ def tensors_of(weights: Weights, config: Values, architecture: str) -> Weights:
         "k_proj": config.get("num_key_value_heads", config["num_attention_heads"]),
     }
     tensors = {}
+    stacked: dict[str, dict[int, np.ndarray]] = {}
     for key, tensor in weights.items():
         module, _, leaf = key.rpartition(".")
         pattern = re.sub(r"\.\d+\.", ".*.", f"{module}.")[:-1]
-        number = next(iter(re.findall(r"\.(\d+)\.", module)), "")
+        number, *expert = [*re.findall(r"\.(\d+)\.", module), ""][:2]
         kind = module.rpartition(".")[2]
         if row.rotates_pairs and kind in num_heads:
             tensor = permuted(tensor, num_heads[kind])
         if row.norms_plus_one and module.endswith("norm"):
             tensor = tensor + 1
         tensor = tensor.astype(np.float32)
-        tensors[f"{theirs[pattern].replace('*', number)}.{leaf}"] = tensor
-    return tensors
+        name = f"{theirs[pattern].replace('*', number)}.{leaf}"
+        if pattern.count("*") > 1:
+            stacked.setdefault(name, {})[int(expert[0])] = tensor
+        else:
+            tensors[name] = tensor
+    return tensors | {
+        name: np.stack([experts[index] for index in range(len(experts))])
+        for name, experts in stacked.items()
+    }
 
 
 def write_gguf(

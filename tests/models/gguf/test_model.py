@@ -40,6 +40,7 @@ VARIANTS = {
     "llama-wide-heads": "llama",
     "qwen2": "qwen2",
     "qwen3": "qwen3",
+    "qwen3-moe": "qwen3moe",
     "gemma": "gemma",
     "gemma2": "gemma2",
     "gemma3": "gemma3",

@@ -26,6 +26,7 @@ MARKERS = (START, CHANNEL, CONSTRAIN, MESSAGE, END, CALL, RETURN)
 REASONING_CHANNEL = "analysis"
 MAX_HEADER_CHARS = 1024
 
+_PARTS = re.compile(r"<|[^<]+")
 _RECIPIENT = re.compile(r"to=([^\s<]+)")
 _FUNCTION = re.compile(r"functions\.(.+)")
 _CHANNEL_NAME = re.compile(re.escape(CHANNEL) + r"\s*(\w+)")
@@ -62,8 +63,12 @@ class ChannelParser:
 
     def push(self, text: str) -> list[Event]:
         events: list[Event] = []
-        for char in text:
-            self._read(char, events)
+        for part in _PARTS.findall(text):
+            if self._marker or part == "<":
+                for char in part:
+                    self._read(char, events)
+            else:
+                self._plain(part, events)
         return joined(events)
 
     def finish(self) -> list[Event]:

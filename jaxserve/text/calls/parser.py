@@ -9,7 +9,7 @@ from __future__ import annotations
 from jaxserve.text.calls.call_reader import CallReader, Schemas
 from jaxserve.text.calls.description import ToolFormat
 from jaxserve.text.calls.events import CallArguments, CallName, Content, Event, joined
-from jaxserve.text.calls.scan import Scan
+from jaxserve.text.calls.scan import Scan, plain_run
 
 
 class ToolCallParser:
@@ -34,12 +34,21 @@ class ToolCallParser:
         self._at_start = True  # nothing but blanks came yet
         self._after_call = False  # only blanks since a call, so what closes it may come
         self._scan = self._new_scan()
+        bare = ("{",) if "" in form.at_start else ()
+        self._plain = plain_run((*form.literals, *form.next_call, *bare))
 
     def push(self, text: str) -> list[Event]:
         """The events that `text` completes."""
         events: list[Event] = []
-        for char in text:
-            self._read(char, events)
+        place = 0
+        while place < len(text):
+            run = None if self._call or self._scan.begun else self._plain.match(text, place)
+            if run is None:
+                self._read(text[place], events)
+                place += 1
+            else:  # the same, much faster
+                self._show(self._withheld + run[0], events)
+                place = run.end()
         if self._call is not None:
             self._pass_arguments(self._call, events)
         return joined(events)

@@ -6,7 +6,15 @@ the first of them ends, so the first to be complete is the one that is meant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+
+def plain_run(texts: Iterable[str]) -> re.Pattern[str]:
+    """What none of the literals can begin in: words, and the blanks between two of them."""
+    first = re.escape("".join(sorted({text.split()[0][0] for text in texts})))
+    word = rf"[^\s{first}]+"
+    return re.compile(rf"{word}(?:\s+{word})*")
 
 
 class Literal:

@@ -32,6 +32,7 @@ from jaxserve.text.tokenizer import TokenSpan
 
 BOS, EOS, END_OF_TURN = 256, 257, 258
 SPECIALS = {"<s>": BOS, "</s>": EOS, "<|end|>": END_OF_TURN}
+FIRST_MARKER = 300
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 Script = Sequence[int] | Callable[[Request], Sequence[int]]
@@ -85,6 +86,27 @@ class ByteTokenizer:
         if options.continue_final_message:
             return f"<s>{tools}{said[:-1]}"
         return f"<s>{tools}{said}" + "assistant: " * options.add_generation_prompt
+
+
+class MarkerTokenizer(ByteTokenizer):
+    """A tokenizer of bytes that has some markers as special tokens."""
+
+    def __init__(self, markers: Sequence[str]) -> None:
+        self._ids = SPECIALS | {text: FIRST_MARKER + i for i, text in enumerate(markers)}
+        self._texts = {token_id: text for text, token_id in self._ids.items()}
+        self.vocab_size = FIRST_MARKER + len(markers)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        ids: list[int] = []
+        for piece in re.split(f"({'|'.join(map(re.escape, self._ids))})", text):
+            ids += [self._ids[piece]] if piece in self._ids else piece.encode()
+        return ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._texts.get(token_id, "").encode() or super().token_bytes(token_id)
+
+    def is_special(self, token_id: int) -> bool:
+        return token_id in self._texts or super().is_special(token_id)
 
 
 def limits(**changes: Any) -> EngineLimits:
@@ -291,7 +313,9 @@ def _next_token(run: _Run) -> int:
     bits = int.from_bytes(request.constraint.next_mask(), "little")
     as_scripted = request.output_ids == run.script[:num_output]
     wanted = (*((scripted,) if as_scripted else ()), EOS, *b'"}],:1')
-    allowed = (token_id for token_id in (*wanted, *range(BOS)) if bits >> token_id & 1)
+    allowed = (
+        token_id for token_id in (*wanted, *range(bits.bit_length())) if bits >> token_id & 1
+    )
     return next(allowed)
 
 

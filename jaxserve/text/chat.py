@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxserve.errors import InvalidRequest
+from jaxserve.text.call_history import AS_MOST, CallForm, probed_call_form
 from jaxserve.text.deadline import OutOfTime
 from jaxserve.text.messages import (
     Message,
@@ -47,15 +48,16 @@ class ChatOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """Which form of `content` a template takes."""
+    """Which form of `content` and of calls a template takes."""
 
     takes_strings: bool
     takes_parts: bool
+    calls: CallForm = AS_MOST
 
     def shape(self, message: Message) -> Message:
         if not self.takes_parts:
-            return join_parts(message)
-        return message if self.takes_strings else split_parts(message)
+            return self.calls.shape(join_parts(message))
+        return self.calls.shape(message if self.takes_strings else split_parts(message))
 
 
 class ChatTemplate:
@@ -122,10 +124,12 @@ class ChatTemplate:
                 )
 
     def _probed(self, options: ChatOptions) -> _Form:
-        return _Form(
+        content = _Form(
             takes_strings=self._shows_probe(_PROBE, options),
             takes_parts=self._shows_probe([{"type": "text", "text": _PROBE}], options),
         )
+        calls = probed_call_form(lambda turn: self._apply(turn, options), content.shape)
+        return replace(content, calls=calls)
 
     def _shows_probe(self, content: Any, options: ChatOptions) -> bool:
         """Whether the template prints the text of `content`, and not the list around it."""

@@ -20,6 +20,7 @@ from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
 from jaxserve.text.formats.hermes import HERMES
 from jaxserve.text.formats.table import Formats
+from jaxserve.text.tokenizer import Tokenizer
 from tests.text_fakes import ByteTokenizer, ScriptedEngine
 
 MODEL = ModelInfo(
@@ -54,9 +55,10 @@ def make_app(
     health: Callable[[], EngineHealth] | None = None,
     generation_config: dict[str, Any] | None = None,
     formats: Formats = HERMES_ONLY,
+    tokenizer: Tokenizer | None = None,
 ) -> Starlette:
     return create_app(
-        TextGenerator(engine, ByteTokenizer()),
+        TextGenerator(engine, tokenizer or ByteTokenizer()),
         model=MODEL,
         config=config or ServerConfig(),
         engine_health=health or engine.health,

@@ -309,3 +309,50 @@ def test_what_templates_are_written_with_renders_as_in_transformers(tmp_path: Pa
     expected = hub_tokenizer(tmp_path).apply_chat_template(CHAT, tokenize=False)
     assert tokenizer.render_chat(CHAT, ChatOptions()) == expected
     assert "USER *:" in expected and "<é>" in expected
+
+
+CALLS = [
+    {"role": "user", "content": "?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {
+                "id": "call_AbCdEfGhIjKl",
+                "type": "function",
+                "function": {"name": "f", "arguments": '{"a": "é"}'},
+            }
+        ],
+    },
+    {"role": "tool", "tool_call_id": "call_AbCdEfGhIjKl", "content": "5"},
+]
+# How DeepSeek's and Mistral's templates show calls.
+CONCATENATING = """
+{%- for m in messages %}{% if m.tool_calls %}
+  {%- for c in m.tool_calls %}{{ '<' + c.function.name + '|' + c.function.arguments + '>' }}
+  {%- endfor %}{% else %}{{ '[' + m.content + ']' }}{% endif %}{% endfor %}"""
+NINE_LETTERS = """
+{%- for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}
+  {%- if c.id|length != 9 %}{{ raise_exception('ids must have 9 letters') }}{% endif %}
+  {{- c.function|tojson }}{{ c.id }}{% endfor %}
+  {%- elif m.role == 'tool' %}
+  {%- if m.tool_call_id|length != 9 %}{{ raise_exception('ids must have 9 letters') }}{% endif %}
+  {{- m.tool_call_id }}{{ m.content }}{% else %}{{ m.content }}{% endif %}{% endfor %}"""
+
+
+def test_a_template_that_joins_text_gets_arguments_as_json(
+    base_folder: Path,
+) -> None:
+    assert render(base_folder, CONCATENATING, CALLS) == '[?]<f|{"a": "é"}>[5]'
+
+
+def test_a_template_that_wants_ids_of_nine_letters_gets_them(base_folder: Path) -> None:
+    shown = '?{"name": "f", "arguments": {"a": "é"}}'
+    assert render(base_folder, NINE_LETTERS, CALLS) == f"{shown}dEfGhIjKldEfGhIjKl5"
+    foreign = json.loads(json.dumps(CALLS).replace("call_AbCdEfGhIjKl", "call-1"))
+    text = render(base_folder, NINE_LETTERS, foreign).removeprefix(shown)
+    assert text[:9] == text[9:18] and text[:9].isalnum()
+
+
+def test_most_templates_get_calls_as_they_are(base_folder: Path) -> None:
+    assert render(base_folder, TOOLS, CALLS) == '[user]?[assistant]f({"a": "é"})[tool]5'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import jsonschema
@@ -22,10 +21,9 @@ from jaxserve.text.grammar_trial import Vocabulary
 from jaxserve.text.json_schema import GrammarRefused
 from tests.text.formats.examples import EXAMPLES
 from tests.text.formats.examples import SCHEMAS as EXAMPLE_SCHEMAS
-from tests.text_fakes import EOS, SPECIALS, ByteTokenizer
+from tests.text_fakes import EOS, MarkerTokenizer
 
 FORMATS = {form.name: form for form in TOOL_FORMATS}
-FIRST_MARKER = 300
 MAX_TOKENS = 600
 
 # Markers that are special tokens in their models' vocabularies.
@@ -60,27 +58,6 @@ SCHEMAS: dict[str, Any] = {
     },
     "now": {},
 }
-
-
-class MarkerTokenizer(ByteTokenizer):
-    """A tokenizer of bytes that has some markers as special tokens."""
-
-    def __init__(self, markers: Sequence[str]) -> None:
-        self._ids = SPECIALS | {text: FIRST_MARKER + i for i, text in enumerate(markers)}
-        self._texts = {token_id: text for text, token_id in self._ids.items()}
-        self.vocab_size = FIRST_MARKER + len(markers)
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        ids: list[int] = []
-        for piece in re.split(f"({'|'.join(map(re.escape, self._ids))})", text):
-            ids += [self._ids[piece]] if piece in self._ids else piece.encode()
-        return ids
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self._texts.get(token_id, "").encode() or super().token_bytes(token_id)
-
-    def is_special(self, token_id: int) -> bool:
-        return token_id in self._texts or super().is_special(token_id)
 
 
 class Bench:

@@ -7,18 +7,18 @@ weight of any size is made a few rows at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from jaxserve.models.quantization import DTYPES, LARGEST, Quantization, pack_int4
+from jaxserve.models.quantization import DTYPES, LARGEST, Made, Quantization, pack_int4
 from jaxserve.models.quantized import Choice
 
 Option = Literal["int8", "int4", "fp8"]
-Make = Callable[[np.ndarray], np.ndarray]
-"""Makes a part of a quantised weight of whole rows of its floats."""
+Index = tuple[slice, ...]
+BLOCK_FLOATS = 2 << 20  # made at a time; a few times their memory is in use meanwhile
 GROUP_SIZES = (32,)
 _ENDS = ("embed_tokens.weight", "lm_head.weight")
 _LOOKED_UP = ("embed_positions.weight", "layer_inputs.embed_tokens.weight")
@@ -58,9 +58,38 @@ def in_groups(num_columns: int) -> Quantization:
     return replace(whole, group_size=fitting[0]) if fitting else whole
 
 
-def maker(quantization: Quantization, part: str) -> Make:
+@dataclass(frozen=True, slots=True)
+class Make:
+    """Makes a part of a quantised weight of whole rows of its floats."""
+
+    of: Callable[[np.ndarray], np.ndarray]
+    shape: tuple[int, ...]  # of the floats
+
+
+def maker(made: Made, part: str) -> Make:
     """What makes `part` of a weight that is to be stored so."""
-    return partial({"values": values_of, "scales": scales_of}[part], quantization=quantization)
+    of = {"values": values_of, "scales": scales_of}[part]
+    return Make(partial(of, quantization=made.quantization), made.shape)
+
+
+def made_in_blocks(read: Callable[[Index], np.ndarray], make: Make, index: Index) -> np.ndarray:
+    """The part at `index`, made of floats that `read` gives a few rows at a time.
+
+    The part of a long weight is short where it is scales: reading all of it would fill the memory.
+    """
+    *experts, rows, columns = index
+    start, stop, _ = rows.indices(make.shape[-2])
+    step = max(1, BLOCK_FLOATS // make.shape[-1])
+    blocks = [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
+
+    def made(*leading: slice) -> np.ndarray:
+        parts = [make.of(read((*leading, block, slice(None)))) for block in blocks]
+        return np.concatenate(parts, axis=-2)[..., columns]
+
+    if not experts:
+        return made()
+    numbers = range(*experts[0].indices(make.shape[0]))
+    return np.concatenate([made(slice(number, number + 1)) for number in numbers])
 
 
 def scales_of(floats: np.ndarray, quantization: Quantization) -> np.ndarray:

@@ -23,7 +23,7 @@ from jaxserve.errors import CheckpointError
 from jaxserve.models.checkpoint import FLOAT_TYPES, StoredTensor, shortened
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.families.family import Family
-from jaxserve.models.making import Make, maker
+from jaxserve.models.making import Make, made_in_blocks, maker
 from jaxserve.models.placing import place
 from jaxserve.models.quantization import PART, PARTS, TYPE_NAMES, part_key
 from jaxserve.models.stored import Layout, Piece, Stack, one, piece
@@ -58,8 +58,7 @@ class Target:
         """The numbers at `index`, as they are stored or made of what is stored."""
         if self.make is None:
             return self._read(stored, index)
-        *rows, columns = index
-        return self.make(self._read(stored, (*rows, slice(None))))[..., columns]
+        return made_in_blocks(lambda rows: self._read(stored, rows), self.make, index)
 
     def _read(self, stored: Mapping[str, StoredTensor], index: tuple[slice, ...]) -> np.ndarray:
         if isinstance(self.piece, Stack):
@@ -160,7 +159,7 @@ def _target(path: str, params: Mapping[str, Any], row: _Row, mesh: Mesh) -> Targ
         shape=own.get_value().shape,
         dtype=own.get_value().dtype,
         sharding=sharding(own.axes, own.parts, mesh),
-        make=None if own.made is None else maker(own.made.quantization, part),
+        make=None if own.made is None else maker(own.made, part),
     )
 
 

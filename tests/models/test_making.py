@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from jaxserve.models.making import choice, in_groups, scales_of, values_of
-from jaxserve.models.quantization import Quantization
+from jaxserve.models import making
+from jaxserve.models.making import (
+    choice,
+    in_groups,
+    made_in_blocks,
+    maker,
+    scales_of,
+    values_of,
+)
+from jaxserve.models.quantization import Made, Quantization
 
 FLOATS = np.random.default_rng(0).normal(size=(6, 64)).astype(np.float32)
 INT8 = Quantization(values="int8")
@@ -59,6 +67,26 @@ def test_zeros_stay_zeros(how: Quantization) -> None:
 def test_rows_are_made_by_themselves(how: Quantization) -> None:
     np.testing.assert_array_equal(values_of(FLOATS, how)[2:4], values_of(FLOATS[2:4], how))
     np.testing.assert_array_equal(scales_of(FLOATS, how)[2:4], scales_of(FLOATS[2:4], how))
+
+
+@pytest.mark.parametrize("part", ["values", "scales"])
+@pytest.mark.parametrize("shape", [(50, 64), (3, 50, 64)])
+def test_a_long_weight_is_made_a_few_rows_at_a_time(
+    part: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "BLOCK_FLOATS", 7 * 64)
+    floats = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    sizes = []
+
+    def read(index: tuple[slice, ...]) -> np.ndarray:
+        sizes.append(floats[index].size)
+        return floats[index]
+
+    make = maker(Made(INT4, shape), part)
+    index = (*(slice(1, 3),) * (len(shape) - 2), slice(3, 45), slice(1, None))
+    made = made_in_blocks(read, make, index)
+    np.testing.assert_array_equal(made, make.of(floats)[index])
+    assert max(sizes) <= 7 * 64
 
 
 def test_a_width_that_groups_do_not_divide_has_a_scale_per_row() -> None:

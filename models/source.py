@@ -34,7 +34,8 @@ def read_raw_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         raise CheckpointError(
             f"{folder} has no config.json; give a folder in the Hugging Face format, as "
-            "save_pretrained writes it"
+            "save_pretrained writes it, or the path of a GGUF file (those of a hub id are not "
+            "downloaded)"
         )
     return read_json(folder / "config.json")
 

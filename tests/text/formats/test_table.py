@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import jaxserve.shipped
 from jaxserve.errors import ConfigError
 from jaxserve.text.formats.table import REASONING_FORMATS, TOOL_FORMATS, choose_formats
+from jaxserve.text.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,3 +115,10 @@ def test_the_document_lists_every_format() -> None:
     tools, _, reasoning = document.partition("## Reasoning")
     for text, table in ((tools, TOOL_FORMATS), (reasoning, REASONING_FORMATS)):
         assert re.findall(r"^\| `(\w[\w.-]+)` \|", text, re.M) == [form.name for form in table]
+
+
+def test_the_shipped_model_writes_hermes_calls_and_does_not_reason() -> None:
+    folder = Path(jaxserve.shipped.__file__).parent / "tiny-chat"
+    formats = choose_formats(load_tokenizer(folder).chat_template)
+    assert formats.tools is not None and formats.tools.name == "hermes"
+    assert formats.reasoning is None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from starlette.applications import Starlette
 
+from jaxserve.adapters import Adapters
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.pages import PagePool
@@ -22,18 +23,22 @@ from jaxserve.engine.request import EngineLimits
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes
+from jaxserve.errors import ConfigError
 from jaxserve.generate import TextGenerator
 from jaxserve.identity import model_info
 from jaxserve.memory import free_bytes
+from jaxserve.models.adapters import Room
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
-from jaxserve.models.loading import load_model
+from jaxserve.models.loading import AdapterLayers, adapter_layers, load_model
+from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.server.app import create_app
+from jaxserve.server.models import NO_ADAPTERS
 from jaxserve.sharding.mesh import make_mesh
 from jaxserve.startup import describe, dtype_of, say, use_compilation_cache, warm_up
 from jaxserve.text.formats.table import Formats, check_format_names, choose_formats
@@ -59,6 +64,7 @@ class BuiltEngine:
     num_params: int
     formats: Formats
     kv_dtype: jnp.dtype
+    adapters: Adapters | None
 
     @property
     def max_model_len(self) -> int:
@@ -73,7 +79,7 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
     """The HTTP app over a built engine; serving it starts the engine's thread."""
     return create_app(
         TextGenerator(built.loop, built.tokenizer),
-        model=model_info(config.source, built),
+        model=replace(model_info(config.source, built), adapters=built.adapters or NO_ADAPTERS),
         config=config.server,
         tgi=config.tgi,
         engine_health=built.loop.health,
@@ -113,6 +119,7 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     for reason in reasons:
         say(log, f"  {reason}")
     limits = _limits(config.engine, sizes, tokenizer, model.config)
+    room = _room(config)
     runner = Runner(
         model,
         attention=XlaAttention(),
@@ -121,11 +128,17 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         limits=limits,
         dtype=dtype,
         kv_dtype=kv_dtype,
+        room=room,
     )
     warm_up(runner, log)
-    scheduler = _scheduler(sizes, limits)
+    loop = EngineLoop(_scheduler(sizes, limits), runner)
+    adapters = None
+    if room is not None:
+        layers = adapter_layers(folder, model)
+        adapters = _adapters(config.source, layers, room, runner, loop)
     return BuiltEngine(
-        loop=EngineLoop(scheduler, runner),
+        loop=loop,
+        adapters=adapters,
         runner=runner,
         tokenizer=tokenizer,
         folder=folder,
@@ -139,6 +152,38 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         ),
         kv_dtype=kv_dtype,
     )
+
+
+def _room(config: ServeConfig) -> Room | None:
+    """The room for adapters that the config asks for, if any."""
+    given = [folder for _, folder in _named_adapters(config.source)]
+    most, rank = config.engine.max_loras, config.engine.max_lora_rank
+    if not given and most is None and not config.server.lora_routes:
+        return None
+    num_adapters = most or max(len(given), 4 if config.server.lora_routes else 1)
+    if num_adapters < len(given):
+        raise ConfigError(f"lora names {len(given)} adapters, more than max_loras = {num_adapters}")
+    return Room(num_adapters, rank or max(16, *map(read_rank, given)))
+
+
+def _adapters(
+    source: ModelSource, layers: AdapterLayers, room: Room, runner: Runner, loop: EngineLoop
+) -> Adapters:
+    adapters = Adapters(layers, room, place=runner.set_adapters, is_used=loop.uses_adapter)
+    for name, folder in _named_adapters(source):
+        adapters.load(name, folder)
+    return adapters
+
+
+def _named_adapters(source: ModelSource) -> list[tuple[str, Path]]:
+    named = []
+    for given in source.lora:
+        name, _, folder = given.rpartition("=")
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise ConfigError(f"lora = {given!r}: there is no folder {folder}")
+        named.append((name or path.resolve().name, path))
+    return named
 
 
 def _limits(

@@ -28,6 +28,9 @@ PLATFORM_VARIABLES = {
     "AIP_PREDICT_ROUTE": "predict_route",
 }
 
+# Fields of which a variable gives several values, with commas between them.
+MANY = ("served_model_name", "lora", "api_key", "cors_allow_origin", "metrics_family")
+
 Count = Annotated[int, Gt(0)]
 Port = Annotated[int, Interval(ge=0, le=65535)]
 Route = Annotated[str, pydantic.Field(pattern=r"^(/[^{}\s]*)?$")]
@@ -50,6 +53,9 @@ class ModelSource:
     """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
     quantize: Quantize | None = None
     """Make the weights so while they are read; docs/quantization.md says what each costs."""
+    lora: tuple[str, ...] = ()
+    """Adapters in PEFT's form to serve under names of their own: NAME=FOLDER, or a folder whose
+    name is taken."""
     generation_config: Literal["auto", "off"] = "auto"
     """auto: the model's generation_config.json sets the defaults of sampling params."""
     tool_format: str = "auto"
@@ -95,6 +101,10 @@ class EngineConfig:
     """Tokens that the prompts of all requests that run or wait may have together, else 429."""
     max_input_tokens: Count | None = None
     """Most tokens of a prompt. Default: all that leave room for an answer."""
+    max_loras: Count | None = None
+    """Most adapters loaded at once. Default: those given with lora; 4 with lora_routes."""
+    max_lora_rank: Count | None = None
+    """Largest rank of an adapter. Default: that of those given with lora, at least 16."""
     compilation_cache: Path | None = None
     """Folder of the persistent compilation cache. Default: ~/.cache/jaxserve/compiled."""
 
@@ -119,6 +129,8 @@ class ServerConfig:
     """One more path that answers as /health does. Vertex AI names it in AIP_HEALTH_ROUTE."""
     predict_route: Route = ""
     """One more path that answers as /vertex does. Vertex AI names it in AIP_PREDICT_ROUTE."""
+    lora_routes: bool = False
+    """Let clients load adapters from folders of this machine: /v1/load_lora_adapter."""
     strict: bool = False
     """Answer 400 to a field that has no effect here, which else is named in x-jaxserve-ignored."""
     metrics_family: tuple[MetricsFamily, ...] = ()
@@ -219,7 +231,7 @@ def _read_environ(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
             continue
         key = name.removeprefix(ENV_PREFIX).lower()
         _refuse_unknown([key], list(homes), f"environment variable {ENV_PREFIX}*")
-        many = key in ("served_model_name", "api_key", "cors_allow_origin", "metrics_family")
+        many = key in MANY
         found.setdefault(homes[key], {})[key] = value.split(",") if many else value
     return found
 

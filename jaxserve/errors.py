@@ -7,7 +7,8 @@ JaxserveError
 ├── RequestError                the client's fault                     HTTP 400
 │   ├── InvalidRequest
 │   ├── ContextLengthExceeded
-│   └── UnknownModel                                                   HTTP 404
+│   ├── UnknownModel                                                   HTTP 404
+│   └── AdapterNotFound                                                HTTP 404
 ├── EngineBusy                  queue full, come back later            HTTP 429
 └── EngineFailed                device or loop died, or shutting down  HTTP 503
 
@@ -61,6 +62,13 @@ class UnknownModel(RequestError):
 
     def __init__(self, message: str):
         super().__init__(message, param="model", code="model_not_found")
+
+
+class AdapterNotFound(RequestError):
+    """An adapter that is not loaded, or whose folder is not there."""
+
+    def __init__(self, message: str):
+        super().__init__(message, param="lora_name", code="adapter_not_found")
 
 
 class EngineBusy(JaxserveError):

@@ -82,6 +82,7 @@ class TextRequest:
     skip_special_tokens: bool = True
     shown_ids: frozenset[int] = frozenset()  # special tokens that are shown all the same
     cache_salt: str = ""
+    adapter: int = 0
     grammar: Grammar | None = None
 
 
@@ -191,6 +192,7 @@ class TextGenerator:
             prompt_ids=request.prompt_ids,
             params=replace(request.params, seed=seed),
             cache_salt=request.cache_salt,
+            adapter=request.adapter,
             constraint=request.grammar.start() if request.grammar else None,
         )
         self._engine.submit(engine_request)

@@ -103,6 +103,7 @@ FLAGS = (
         env=("QUANTIZE", "HF_MODEL_QUANTIZE"),
     ),
     Flag(name="kv-cache-dtype", sets=("engine", "kv_cache_dtype"), read=_cache_dtype),
+    Flag(name="lora-adapters", sets=("source", "lora"), read=_list),
     Flag(name="served-model-name", sets=("source", "served_model_name"), read=_list),
     Flag(
         name="num-shard",

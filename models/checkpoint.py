@@ -75,12 +75,12 @@ def open_checkpoint(folder: Path) -> dict[str, StoredTensor]:
     is neither, or when a file is missing, cut short or no safetensors file.
     """
     if (folder / SINGLE_FILE).is_file():
-        return _open_file(folder / SINGLE_FILE)
+        return open_file(folder / SINGLE_FILE)
     if not (folder / INDEX_FILE).is_file():
         raise CheckpointError(_no_weights(folder))
     stored: dict[str, StoredTensor] = {}
     for file in _indexed_files(folder):
-        for key, tensor in _open_file(file).items():
+        for key, tensor in open_file(file).items():
             if key in stored:
                 raise CheckpointError(f"{key} is both in {stored[key].file} and in {file}")
             stored[key] = tensor
@@ -110,7 +110,7 @@ def _indexed_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _open_file(path: Path) -> dict[str, StoredTensor]:
+def open_file(path: Path) -> dict[str, StoredTensor]:
     try:
         file: Any = safe_open(path, framework="numpy")
     except OSError as error:

@@ -105,6 +105,7 @@ class Linear(nnx.Module):
         parts: tuple[int, int] | None = None,
     ):
         parts = parts or sizes
+        self.sizes, self.axes, self.parts = sizes, axes, parts
         self.weight = param(sizes, axes, dtype=dtype, parts=parts)
         self.bias = param(sizes[:1], axes[:1], dtype=dtype, parts=parts[:1]) if bias else None
 

@@ -18,6 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxserve.errors import ConfigError
+from jaxserve.models.adapters import stored_names, takers
 from jaxserve.models.checkpoint import StoredTensor
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.converted import is_converted, layout, read_params, read_quantizations
@@ -69,6 +70,14 @@ class LoadedModel:
         return module
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterLayers:
+    """The layers that take adapters, by the names that checkpoints have for them."""
+
+    paths: Mapping[str, str]
+    sizes: Mapping[str, tuple[int, int]]  # (out, in)
+
+
 def load_model(
     folder: Path,
     *,
@@ -118,6 +127,15 @@ def held_as(folder: Path, raw: Mapping[str, Any], family: Family, config: Decode
         return _restored_weights(folder, None).choice
     opened = _open(folder, raw, family, config)
     return _read_weights(folder, opened, family, config, None).choice
+
+
+def adapter_layers(folder: Path, model: LoadedModel) -> AdapterLayers:
+    """What adapters of the model in `folder` call the layers that take them."""
+    family, _ = read_model_config(read_raw_config(folder), config_origin(folder))
+    decoder = model.merge(model.params)
+    sizes = {path: linear.sizes for path, _, _, linear in takers(decoder)}
+    names = stored_names(decoder, family)
+    return AdapterLayers(names, {name: sizes[path] for name, path in names.items()})
 
 
 def _open(folder: Path, raw: Mapping[str, Any], family: Family, config: DecoderConfig) -> Opened:

@@ -18,7 +18,7 @@ LAYERS = (
     ("jaxserve.launch", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build_pooled",),
     ("jaxserve.build",),
-    ("jaxserve.identity",),
+    ("jaxserve.adapters", "jaxserve.identity"),
     ("jaxserve.startup",),
     ("jaxserve.server",),
     ("jaxserve.pooling",),

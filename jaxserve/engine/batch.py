@@ -84,6 +84,7 @@ class Inputs(NamedTuple):
     tokens: jax.Array  # i32[T]
     attention: AttentionMetadata
     samples: jax.Array  # bool[R]
+    adapters: jax.Array  # i32[R]; counted from 1, 0 is none
     sampling: BatchSampling
 
     @property
@@ -114,6 +115,7 @@ _INTEGER_FIELDS = {
     "has_bias": 1,
     "constrained": 1,
     "wants_logprobs": 1,
+    "adapter": 1,
 }
 _FIELDS = {**_STEP_FIELDS, **_FLOAT_FIELDS, **_INTEGER_FIELDS}
 _COLUMN = {name: sum(list(_FIELDS.values())[:index]) for index, name in enumerate(_FIELDS)}
@@ -182,6 +184,7 @@ def _request_words(request: Request) -> Words:
     words[_COLUMN["counts_tokens"]] = params.needs_token_counts
     words[_COLUMN["has_bias"]] = params.has_bias
     words[_COLUMN["wants_logprobs"]] = params.logprobs is not None
+    words[_COLUMN["adapter"]] = request.adapter
     return words
 
 
@@ -208,6 +211,7 @@ def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
             bucket, start, num_tokens, page_indices=table[:, _NUM_COLUMNS:], slots=integer("slot")
         ),
         samples=integer("samples") > 0,
+        adapters=integer("adapter"),
         sampling=BatchSampling(
             temperature=floating("temperature"),
             top_k=integer("top_k"),

@@ -160,6 +160,11 @@ class EngineLoop:
                 self._aborted.append((request_id, reason))
                 self._notify()
 
+    def uses_adapter(self, adapter: int) -> bool:
+        """Whether a request that has not ended uses it, counted from 1."""
+        with self._changed:
+            return any(request.adapter == adapter for request in self._unfinished)
+
     def stats(self) -> EngineStats:
         """The engine after its last step, with what has been submitted since as waiting."""
         with self._changed:

@@ -82,6 +82,7 @@ class Request:
     id: str
     prompt_ids: tuple[int, ...]
     params: SamplingParams
+    adapter: int = 0  # whose weights are added; counted from 1, 0 is the model as it is
     cache_salt: str = ""
     constraint: Constraint | None = None
     mask: bytes | None = None

@@ -8,7 +8,7 @@ a token it does not know yet is taken from `DeviceState.last_tokens`, indexed by
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sampl
 from jaxserve.engine.scoring import read_scores, score, targets_of
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Row, Step, StepResult
+from jaxserve.models.adapters import Room, Tables, Weights, adapt, tables_of
 from jaxserve.models.attention.interface import AttentionBackend, row_of_token
 from jaxserve.models.cache import Cache, cache_shardings, init_cache
 from jaxserve.models.decoder import Decoder
@@ -75,9 +76,14 @@ class Runner:
         limits: EngineLimits,
         dtype: jnp.dtype,
         kv_dtype: jnp.dtype | None = None,
+        room: Room | None = None,
     ):
-        """`dtype` is that of hidden states, and of the KV cache without a `kv_dtype`."""
+        """`dtype` is that of hidden states, and of the KV cache without a `kv_dtype`. `room` is
+        that for adapters; without it there are none."""
         self._model = model
+        self._mesh = mesh
+        self._room = room
+        self._tables: Tables = {}
         self._dtype = dtype
         self._kv_dtype = kv_dtype
         self._attention = attention
@@ -96,6 +102,8 @@ class Runner:
         self._set_masks: dict[int, Any] = {}  # by how many at most
         self._compilations = CompilationCounter()
         self._state = self._build_state(mesh)
+        if room is not None:
+            self.set_adapters({})
 
     @property
     def num_compiled_after_ready(self) -> int:
@@ -143,6 +151,16 @@ class Runner:
             jax.block_until_ready((draw, scores))
         self._compilations.start()
 
+    def set_adapters(self, adapters: Mapping[int, Weights]) -> None:
+        """Put adapters into their places, counted from 0, for the steps from now on.
+
+        May be called from any thread: steps take the tables as a whole.
+        """
+        assert self._room is not None, "there is no room for adapters"
+        model = self._model.merge(self._model.params)
+        dtype, mesh = self._dtype, self._mesh
+        self._tables = tables_of(model, adapters, self._room, dtype=dtype, mesh=mesh)
+
     def close(self) -> None:
         """Stop counting compilations; the device state goes with the object."""
         self._compilations.stop()
@@ -173,7 +191,7 @@ class Runner:
         """The packed draw, and from a mixed program the last hidden states [T, D]."""
         on_device = jax.device_put(words, self._replicated)
         self._state, draw, hidden = self._programs[bucket](
-            self._model.params, self._state, on_device
+            self._model.params, self._tables, self._state, on_device
         )
         return draw, hidden
 
@@ -229,17 +247,21 @@ class Runner:
 
     def _compile(self, bucket: Bucket) -> Any:
         def step(
-            params: tuple[jax.Array, ...], state: DeviceState, words: jax.Array
+            params: tuple[jax.Array, ...], tables: Tables, state: DeviceState, words: jax.Array
         ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
             inputs = unpack(words, bucket, self._sizes.pages_per_seq)
-            return self._step(params, state, inputs, bucket)
+            model = self._model.merge(params)
+            if self._room is not None:
+                row = row_of_token(inputs.attention.cu_q_lens, bucket.num_tokens)
+                adapt(model, tables, self._room, inputs.adapters[row])
+            return self._step(model, state, inputs, bucket)
 
         size = num_words(bucket, self._sizes.pages_per_seq)
         words = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=self._replicated)
         hidden_sharding = None if bucket.one_token_per_row else self._replicated
         shardings = (self._shardings, self._replicated, hidden_sharding)
-        jitted = jax.jit(step, donate_argnums=1, out_shardings=shardings)
-        return jitted.lower(self._model.params, self._state, words).compile()
+        jitted = jax.jit(step, donate_argnums=2, out_shardings=shardings)
+        return jitted.lower(self._model.params, self._tables, self._state, words).compile()
 
     def _compile_scoring(self, bucket: Bucket) -> Any:
         def score_prompts(
@@ -290,10 +312,9 @@ class Runner:
         return jitted.lower(self._state.slots, words).compile()
 
     def _step(
-        self, params: tuple[jax.Array, ...], state: DeviceState, inputs: Inputs, bucket: Bucket
+        self, model: Decoder, state: DeviceState, inputs: Inputs, bucket: Bucket
     ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
         """Forward, sample, carry: the body of every program. Donates `state`."""
-        model = self._model.merge(params)
         cu_q_lens = inputs.attention.cu_q_lens
         carried = state.last_tokens[inputs.slots[row_of_token(cu_q_lens, bucket.num_tokens)]]
         hidden, cache = model(

@@ -77,6 +77,7 @@ def create_app(
         model=model,
         defaults=sampling_defaults(generation_config),
         strict=config.strict,
+        lora_routes=config.lora_routes,
         tgi=tgi,
         engine_health=engine_health,
         rows=rows,

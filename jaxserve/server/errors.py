@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jaxserve.errors import EngineBusy, EngineFailed, RequestError, UnknownModel
+from jaxserve.errors import AdapterNotFound, EngineBusy, EngineFailed, RequestError, UnknownModel
 from jaxserve.server.bodies import JSONBody
 from jaxserve.server.error_styles import Fault, Verdict, style_of
 from jaxserve.server.request_id import request_id_of
@@ -36,6 +36,7 @@ class BrokenOff(EngineFailed):
 VERDICTS: dict[type[Exception], Verdict] = {
     RequestError: Verdict(400, "invalid_request_error", None, "validation", tgi_status=422),
     UnknownModel: Verdict(404, "not_found_error", None, "validation"),
+    AdapterNotFound: Verdict(404, "not_found_error", None, "validation"),
     EngineBusy: Verdict(429, "rate_limit_error", "overloaded", "overloaded", ollama_status=503),
     EngineFailed: Verdict(503, "service_unavailable", "engine_dead", "healthcheck"),
     Draining: Verdict(503, "service_unavailable", "draining", "healthcheck"),
@@ -45,6 +46,7 @@ VERDICTS: dict[type[Exception], Verdict] = {
 
 HTTP_VERDICTS: dict[int, Verdict] = {
     401: Verdict(401, "authentication_error", "invalid_api_key", "validation"),
+    403: Verdict(403, "permission_error", "feature_disabled", "validation"),
     404: Verdict(404, "not_found_error", "unknown_route", "validation"),
     405: Verdict(405, "invalid_request_error", "method_not_allowed", "validation"),
     413: Verdict(413, "invalid_request_error", "payload_too_large", "validation"),

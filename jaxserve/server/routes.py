@@ -22,6 +22,12 @@ from jaxserve.server.tgi import endpoints as tgi
 from jaxserve.server.tgi import vertex
 from jaxserve.server.tgi.schema import GenerateBody, TokenizeBody
 from jaxserve.server.vllm import classify
+from jaxserve.server.vllm.adapters import (
+    LoadAdapterBody,
+    UnloadAdapterBody,
+    load_adapter,
+    unload_adapter,
+)
 from jaxserve.server.vllm.rerank import RankTextsBody, RerankBody, rerank
 from jaxserve.server.vllm.score import ScoreBody, score
 
@@ -49,6 +55,8 @@ ROWS = (
     Row("/docs", docs.docs, GET, OPENAI, open=True, answers="text/html"),
     Row("/openapi.json", docs.openapi, GET, OPENAI, open=True),
     Row("/api-doc/openapi.json", docs.openapi, GET, OPENAI, open=True),
+    Row("/v1/load_lora_adapter", load_adapter, POST, OPENAI, (LoadAdapterBody,)),
+    Row("/v1/unload_lora_adapter", unload_adapter, POST, OPENAI, (UnloadAdapterBody,)),
     Row("/v1/models", probes.list_models, GET, OPENAI),
     Row("/v1/models/{name:path}", probes.show_model, GET, OPENAI),
     Row("/v1/chat/completions", measured(chat_completions), POST, OPENAI, (ChatBody,)),

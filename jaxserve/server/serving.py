@@ -202,6 +202,7 @@ def text_request(
     num_logprobs: int | None,
 ) -> TextRequest:
     """What the text layer is asked for one prompt of `body`; finding the best takes scores."""
+    adapter = state.model.adapter(body.model)
     if body.num_samples > body.n:
         num_logprobs = num_logprobs or 0
     params = sampling_params(
@@ -219,5 +220,7 @@ def text_request(
         stop=body.stop,
         include_stop_str_in_output=body.include_stop_str_in_output,
         skip_special_tokens=body.skip_special_tokens,
-        cache_salt=body.cache_salt or "",
+        adapter=0 if adapter is None else adapter.place + 1,
+        # What another adapter computed for the same tokens is something else.
+        cache_salt=f"{'' if adapter is None else adapter.number}:{body.cache_salt or ''}",
     )

@@ -51,6 +51,7 @@ class ServerState:
     rows: tuple[Row, ...]
     formats: AnswerFormats
     tgi: TgiConfig = field(default_factory=TgiConfig)
+    lora_routes: bool = False  # clients may load adapters
     strict: bool = False  # a field that has no effect is refused
     draining: bool = False
     in_flight: set[object] = field(default_factory=set)

@@ -56,10 +56,11 @@ def make_app(
     generation_config: dict[str, Any] | None = None,
     formats: Formats = HERMES_ONLY,
     tokenizer: Tokenizer | None = None,
+    model: ModelInfo = MODEL,
 ) -> Starlette:
     return create_app(
         TextGenerator(engine, tokenizer or ByteTokenizer()),
-        model=MODEL,
+        model=model,
         config=config or ServerConfig(),
         engine_health=health or engine.health,
         engine_metrics=engine.metrics,

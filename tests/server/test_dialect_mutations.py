@@ -16,7 +16,6 @@ from jaxserve.server.ollama.schema import (
     OllamaGenerateBody,
     Options,
 )
-from jaxserve.server.tgi.schema import REFUSED as TGI_REFUSED
 from jaxserve.server.tgi.schema import GenerateBody, Parameters
 from jaxserve.server.tokenize import ContentBody, ConversationBody, DetokenizeBody, TextBody
 from tests.server.apps import MESSAGES, client
@@ -30,7 +29,7 @@ def c() -> Iterator[TestClient]:
         yield test_client
 
 
-TGI_PARAMETERS = [*Parameters.model_fields, *(r.field for r in TGI_REFUSED), *UNKNOWN]
+TGI_PARAMETERS = [*Parameters.model_fields, *UNKNOWN]
 OPTIONS = [*Options.model_fields, *(r.field for r in REFUSED_OPTIONS), *UNKNOWN, "num_ctx"]
 OLLAMA_REFUSED = [refusal.field for refusal in REFUSED]
 

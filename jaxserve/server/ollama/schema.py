@@ -93,6 +93,7 @@ class OllamaBody(WireModel):
         o = self.options
         hottest = MAX_TEMPERATURE
         return GenerationBody.model_construct(
+            model=self.model,
             temperature=None if o.temperature is None else min(o.temperature, hottest),
             top_k=o.top_k,
             top_p=o.top_p,

@@ -146,6 +146,7 @@ async def generate_request(
 ) -> TextRequest:
     """What the text layer is asked for `body`; the best of several needs scores to be found."""
     parameters = body.parameters
+    state.model.resolve(parameters.adapter_id)
     prompt_ids = await _prompt_ids(state, body.inputs, parameters.truncate)
     scores_tokens = scores_tokens or parameters.best_of > 1
     request = text_request(

@@ -27,12 +27,9 @@ from jaxserve.server.fields import (
 from jaxserve.server.forms import Form, TgiGrammar
 from jaxserve.server.ignored import unread
 from jaxserve.server.parsing import parse_body, unsupported, wrong
-from jaxserve.server.refusals import Refusal, refuse_unsupported
 from jaxserve.server.schema import GenerationBody, Stops
 
 MAX_TEMPERATURE = 1000.0  # hotter is no different, and in float32 in the end not a number
-
-REFUSED = (Refusal("adapter_id", "no adapters are served: leave it out"),)
 
 
 def _positive(value: float) -> float:
@@ -62,6 +59,7 @@ class Parameters(WireModel):
     grammar: TgiGrammar = None
     top_n_tokens: Annotated[Int, Field(ge=0)] = 0
 
+    adapter_id: Str = ""
     watermark: Bool = False  # checked, named in x-jaxserve-ignored, and not applied
 
     @property
@@ -97,6 +95,7 @@ class GenerateBody(WireModel):
         """The same wish in the words that all dialects share; nothing is left to the model."""
         p = self.parameters
         return GenerationBody.model_construct(
+            model=p.adapter_id,
             n=p.best_of,
             temperature=min(p.temperature, MAX_TEMPERATURE) if p.samples else 0.0,
             top_k=p.top_k,
@@ -124,7 +123,6 @@ def parse_generate(raw: Mapping[str, Any], limits: TgiConfig, *, stream: bool) -
 
     `stream` says whether the answer will be streamed, which the path may decide.
     """
-    _refuse(raw)
     body = parse_body(raw, GenerateBody)
     _check_limits(body.parameters, limits)
     if stream and body.parameters.decoder_input_details:
@@ -148,20 +146,13 @@ def _check_limits(parameters: Parameters, limits: TgiConfig) -> None:
 
 def parse_tokenize(raw: Mapping[str, Any]) -> TokenizeBody:
     """The typed request; raises InvalidRequest with the path of the first field at fault."""
-    _refuse(raw)
     return parse_body(raw, TokenizeBody)
 
 
 def ignored_parameters(raw: Mapping[str, Any], body: GenerateBody) -> Iterator[str]:
     """The names of what was accepted and is not applied."""
     yield from unread(raw, GenerateBody.model_fields)
-    judged = Parameters.model_fields.keys() | {refusal.field for refusal in REFUSED}
-    yield from unread(raw.get("parameters") or {}, judged, under="parameters.")
+    given = raw.get("parameters") or {}
+    yield from unread(given, Parameters.model_fields, under="parameters.")
     if body.parameters.watermark:
         yield "parameters.watermark"
-
-
-def _refuse(raw: Mapping[str, Any]) -> None:
-    parameters = raw.get("parameters")
-    if isinstance(parameters, dict):
-        refuse_unsupported(parameters, REFUSED)

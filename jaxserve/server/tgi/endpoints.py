@@ -146,7 +146,11 @@ async def generate_request(
 ) -> TextRequest:
     """What the text layer is asked for `body`; the best of several needs scores to be found."""
     parameters = body.parameters
-    state.model.resolve(parameters.adapter_id)
+    if parameters.adapter_id and state.model.adapter(parameters.adapter_id) is None:
+        raise InvalidRequest(
+            f"parameters.adapter_id: no adapter {parameters.adapter_id[:200]!r} is loaded",
+            param="parameters.adapter_id",
+        )
     prompt_ids = await _prompt_ids(state, body.inputs, parameters.truncate)
     scores_tokens = scores_tokens or parameters.best_of > 1
     request = text_request(

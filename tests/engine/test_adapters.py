@@ -12,15 +12,19 @@ import pytest
 
 from jaxserve.engine.request import Request
 from jaxserve.engine.runner import Runner
+from jaxserve.engine.sizes import EngineSizes
 from jaxserve.models.adapters import Room
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.loading import adapter_layers, load_model
 from jaxserve.models.peft import read_adapter
 from jaxserve.sharding.mesh import make_mesh
-from tests.engine.driver import FLOAT32, LIMITS, SIZES, Answer, Driver, make_request, make_runner
+from tests.engine.driver import FLOAT32, LIMITS, Answer, Driver, make_request, make_runner
 from tests.peft_folders import write_adapter, write_merged
 from tests.tiny_models import write_tiny_llama
 
+SMALL = EngineSizes(
+    page_size=4, num_pages=160, max_batch_size=4, token_budget=32, max_model_len=128
+)
 ROOM = Room(num_adapters=3, max_rank=8)
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5]
 
@@ -57,7 +61,7 @@ def with_adapters(folders: Folders, *, tensor_parallel: int = 1) -> Runner:
         model,
         attention=XlaAttention(),
         mesh=mesh,
-        sizes=SIZES,
+        sizes=SMALL,
         limits=LIMITS,
         dtype=FLOAT32,
         room=ROOM,
@@ -81,10 +85,14 @@ def reference(folders: Folders) -> list[Answer]:
     """The base, and each of the merged models."""
     answers = []
     for folder in (folders.base, *folders.merged):
-        runner = make_runner(folder)
-        answers.append(Driver(runner).run(asked("r"))[0])
+        runner = make_runner(folder, sizes=SMALL)
+        answers.append(driver(runner).run(asked("r"))[0])
         runner.close()
     return answers
+
+
+def driver(runner: Runner, **options: Any) -> Driver:
+    return Driver(runner, **{"max_batch_size": 4, "token_budget": 32, **options})
 
 
 def asked(name: str, *, adapter: int = 0, **params: Any) -> Request:
@@ -107,22 +115,22 @@ def test_adapters_change_the_answer(reference: list[Answer]) -> None:
 def test_alone_it_is_the_merged_model(
     runner: Runner, reference: list[Answer], adapter: int, index: int
 ) -> None:
-    assert_same(Driver(runner).run(asked("r", adapter=adapter))[0], reference[index])
+    assert_same(driver(runner).run(asked("r", adapter=adapter))[0], reference[index])
 
 
-@pytest.mark.parametrize("options", [{}, {"token_budget": 9, "max_batch_size": 4}])
+@pytest.mark.parametrize("options", [{}, {"token_budget": 9}])
 def test_a_batch_that_mixes_adapters_is_each_alone(
     runner: Runner, reference: list[Answer], options: dict[str, Any]
 ) -> None:
     mixed = [(1, 1), (0, 0), (3, 2), (1, 1)]
     requests = [asked(f"r{i}", adapter=adapter) for i, (adapter, _) in enumerate(mixed)]
-    answers = Driver(runner, **options).run(*requests)
+    answers = driver(runner, **options).run(*requests)
     for answer, (_, index) in zip(answers, mixed, strict=True):
         assert_same(answer, reference[index])
 
 
 def test_loading_compiles_nothing(runner: Runner, folders: Folders) -> None:
-    Driver(runner).run(asked("r", adapter=1))
+    driver(runner).run(asked("r", adapter=1))
     assert runner.num_compiled_after_ready == 0
 
 
@@ -130,7 +138,7 @@ def test_devices_that_share_a_layer_share_its_adapters(
     folders: Folders, reference: list[Answer]
 ) -> None:
     runner = with_adapters(folders, tensor_parallel=2)
-    answers = Driver(runner, ahead=False).run(asked("a", adapter=1), asked("b", adapter=3))
+    answers = driver(runner, ahead=False).run(asked("a", adapter=1), asked("b", adapter=3))
     runner.close()
     for answer, expected in zip(answers, reference[1:], strict=True):
         assert_same(answer, expected)

@@ -34,7 +34,7 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
-from jaxserve.models.loading import AdapterLayers, adapter_layers, load_model
+from jaxserve.models.loading import LoadedModel, adapter_layers, load_model
 from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.server.app import create_app
@@ -119,7 +119,6 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     for reason in reasons:
         say(log, f"  {reason}")
     limits = _limits(config.engine, sizes, tokenizer, model.config)
-    room = _room(config)
     runner = Runner(
         model,
         attention=XlaAttention(),
@@ -128,17 +127,13 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         limits=limits,
         dtype=dtype,
         kv_dtype=kv_dtype,
-        room=room,
+        room=_room(config),
     )
     warm_up(runner, log)
     loop = EngineLoop(_scheduler(sizes, limits), runner)
-    adapters = None
-    if room is not None:
-        layers = adapter_layers(folder, model)
-        adapters = _adapters(config.source, layers, room, runner, loop)
     return BuiltEngine(
         loop=loop,
-        adapters=adapters,
+        adapters=_adapters(config.source, folder, model, runner, loop),
         runner=runner,
         tokenizer=tokenizer,
         folder=folder,
@@ -167,11 +162,15 @@ def _room(config: ServeConfig) -> Room | None:
 
 
 def _adapters(
-    source: ModelSource, layers: AdapterLayers, room: Room, runner: Runner, loop: EngineLoop
-) -> Adapters:
-    adapters = Adapters(layers, room, place=runner.set_adapters, is_used=loop.uses_adapter)
-    for name, folder in _named_adapters(source):
-        adapters.load(name, folder)
+    source: ModelSource, folder: Path, model: LoadedModel, runner: Runner, loop: EngineLoop
+) -> Adapters | None:
+    """The adapters given with `lora`, loaded; None where there is no room for any."""
+    if runner.room is None:
+        return None
+    layers = adapter_layers(folder, model)
+    adapters = Adapters(layers, runner.room, place=runner.set_adapters, is_used=loop.uses_adapter)
+    for name, given in _named_adapters(source):
+        adapters.load(name, given)
     return adapters
 
 

@@ -82,7 +82,7 @@ class Runner:
         that for adapters; without it there are none."""
         self._model = model
         self._mesh = mesh
-        self._room = room
+        self.room = room
         self._tables: Tables = {}
         self._dtype = dtype
         self._kv_dtype = kv_dtype
@@ -156,10 +156,10 @@ class Runner:
 
         May be called from any thread: steps take the tables as a whole.
         """
-        assert self._room is not None, "there is no room for adapters"
+        assert self.room is not None, "there is no room for adapters"
         model = self._model.merge(self._model.params)
         dtype, mesh = self._dtype, self._mesh
-        self._tables = tables_of(model, adapters, self._room, dtype=dtype, mesh=mesh)
+        self._tables = tables_of(model, adapters, self.room, dtype=dtype, mesh=mesh)
 
     def close(self) -> None:
         """Stop counting compilations; the device state goes with the object."""
@@ -251,9 +251,9 @@ class Runner:
         ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
             inputs = unpack(words, bucket, self._sizes.pages_per_seq)
             model = self._model.merge(params)
-            if self._room is not None:
+            if self.room is not None:
                 row = row_of_token(inputs.attention.cu_q_lens, bucket.num_tokens)
-                adapt(model, tables, self._room, inputs.adapters[row])
+                adapt(model, tables, self.room, inputs.adapters[row])
             return self._step(model, state, inputs, bucket)
 
         size = num_words(bucket, self._sizes.pages_per_seq)

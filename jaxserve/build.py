@@ -34,7 +34,7 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
-from jaxserve.models.loading import LoadedModel, adapter_layers, load_model
+from jaxserve.models.loading import LoadedModel, adapter_layers, load_model, make_model
 from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.server.app import create_app
@@ -46,6 +46,7 @@ from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from jaxserve.version import __version__
 
 MAX_LOGPROBS = 20
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 KV_DTYPES = {"int8": jnp.dtype("int8"), "fp8": jnp.dtype("float8_e4m3fn")}
 
 
@@ -103,15 +104,8 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     dtype = dtype_of(config.source, mesh.devices.flat[0])
     say(log, f"jaxserve {__version__} on {describe(mesh)}, loading {folder}")
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
-        tokenizer_loading = pool.submit(load_tokenizer, folder)
-        model = load_model(
-            folder,
-            dtype=dtype,
-            mesh=mesh,
-            progress=log.isatty(),
-            max_model_len=config.engine.max_model_len,
-            quantize=config.source.quantize,
-        )
+        tokenizer_loading = pool.submit(load_tokenizer, _tokenizer_folder(config.source, folder))
+        model = _model(config, folder, mesh=mesh, dtype=dtype, log=log)
         tokenizer = tokenizer_loading.result()
     kv_dtype = KV_DTYPES.get(config.engine.kv_cache_dtype, dtype)
     around = _surroundings(model.config, mesh, dtype=dtype, kv_dtype=kv_dtype)
@@ -147,6 +141,33 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         ),
         kv_dtype=kv_dtype,
     )
+
+
+def _model(
+    config: ServeConfig, folder: Path, *, mesh: Mesh, dtype: jnp.dtype, log: TextIO
+) -> LoadedModel:
+    source, most = config.source, config.engine.max_model_len
+    if source.load_format == "dummy":
+        say(log, "  random weights: what it answers is noise")
+        return make_model(
+            folder, dtype=dtype, mesh=mesh, max_model_len=most, quantize=source.quantize
+        )
+    return load_model(
+        folder,
+        dtype=dtype,
+        mesh=mesh,
+        progress=log.isatty(),
+        max_model_len=most,
+        quantize=source.quantize,
+    )
+
+
+def _tokenizer_folder(source: ModelSource, folder: Path) -> Path:
+    """Where the tokenizer is: a config without weights may come without one, too."""
+    is_alone = source.load_format == "dummy" and folder.is_dir()
+    if is_alone and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return resolve(None, revision=None)
+    return folder
 
 
 def _room(config: ServeConfig) -> Room | None:

@@ -145,6 +145,11 @@ def _refuse_meaningless(source: ModelSource) -> None:
             f"quantize is {source.quantize}, and models that embed or classify are served in "
             "float32 or bfloat16 only; leave it out"
         )
+    if source.load_format != "auto":
+        raise ConfigError(
+            f"load_format is {source.load_format}, and random weights are made of models that "
+            "generate only; leave it out"
+        )
     for name in ("tool_format", "reasoning_format"):
         if getattr(source, name) != "auto":
             raise ConfigError(

@@ -53,6 +53,8 @@ class ModelSource:
     """Precision of weights and KV cache. auto: float32 on a CPU, bfloat16 on TPU and GPU."""
     quantize: Quantize | None = None
     """Make the weights so while they are read; docs/quantization.md says what each costs."""
+    load_format: Literal["auto", "dummy"] = "auto"
+    """dummy: random weights made on the devices from config.json alone, to measure a shape by."""
     lora: tuple[str, ...] = ()
     """Adapters in PEFT's form to serve under names of their own: NAME=FOLDER, or a folder whose
     name is taken."""

@@ -75,6 +75,6 @@ def _fingerprint(source: ModelSource, built: Built) -> str:
     """Names what an answer depends on: our version, the weights' files and revision, the sizes."""
     files = sorted((f.name, f.stat().st_size) for f in weight_files(built.folder))
     revision = built.folder.resolve().name if source.model else ""  # a hub snapshot's commit
-    kinds = (source.dtype, source.quantize)
+    kinds = (source.dtype, source.quantize, source.load_format)
     facts = (__version__, jax.__version__, revision, files, built.compiled_for, kinds)
     return "fp_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

@@ -23,6 +23,7 @@ from jaxserve.models.checkpoint import StoredTensor
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.converted import is_converted, layout, read_params, read_quantizations
 from jaxserve.models.decoder import Decoder
+from jaxserve.models.dummy import random_params
 from jaxserve.models.families.family import Family
 from jaxserve.models.families.registry import read_model_config
 from jaxserve.models.formats.registry import open_quantized
@@ -98,10 +99,7 @@ def load_model(
     Raises CheckpointError (UnsupportedModel among them) for a folder that makes no model, and
     ConfigError when the mesh does not divide the model.
     """
-    raw = read_raw_config(folder)
-    family, config = read_model_config(raw, config_origin(folder))
-    if max_model_len is not None:
-        config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
+    raw, family, config = _read_config(folder, max_model_len)
     opened = None if is_converted(folder) else _open(folder, raw, family, config)
     if opened is None:
         weights = _restored_weights(folder, quantize)
@@ -116,6 +114,49 @@ def load_model(
         params = load_params(wanted, opened.tensors, progress=progress)
     treedef = jax.tree.structure(state)
     return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
+
+
+def make_model(
+    folder: Path,
+    *,
+    dtype: jnp.dtype,
+    mesh: Mesh,
+    max_model_len: int | None = None,
+    quantize: Option | None = None,
+) -> LoadedModel:
+    """A model of the config in `folder` with random weights, made on the devices of `mesh`.
+
+    Raises as `load_model` does, and ConfigError for a config of weights that are quantised: which
+    ones is told by their checkpoint alone.
+    """
+    raw, _, config = _read_config(folder, max_model_len)
+    if raw.get("quantization_config") is not None:
+        raise ConfigError(
+            f"{config_origin(folder)} has a quantization_config, and random weights cannot follow "
+            "it; take it out, and give quantize (int8, int4 or fp8) instead"
+        )
+    weights = _Weights(_made_choice(quantize, config), are_made=False)
+    abstract = nnx.eval_shape(lambda: _decoder(config, dtype, weights, mesh))
+    graphdef, state = nnx.split(abstract)
+    params = random_params(layout(state, mesh))
+    treedef = jax.tree.structure(state)
+    return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
+
+
+def _made_choice(quantize: Option | None, config: DecoderConfig) -> Choice:
+    if quantize is None:
+        return lambda *_: None
+    return choice(quantize, tied_embeddings=config.tied_embeddings)
+
+
+def _read_config(
+    folder: Path, max_model_len: int | None
+) -> tuple[dict[str, Any], Family, DecoderConfig]:
+    raw = read_raw_config(folder)
+    family, config = read_model_config(raw, config_origin(folder))
+    if max_model_len is not None:
+        config = replace(config, max_model_len=min(max_model_len, config.max_model_len))
+    return raw, family, config
 
 
 def held_as(folder: Path, raw: Mapping[str, Any], family: Family, config: DecoderConfig) -> Choice:

@@ -163,7 +163,7 @@ OLLAMA_TEXT = {"prompt": "hi", "options": {"num_predict": 4}}
 OPENAI_CHAT = {"messages": MESSAGES, "max_tokens": 4}
 OPENAI_TEXT = {"prompt": "hi", "max_tokens": 4}
 # The path, a body that is answered, the fields to change, and what they are within.
-CHANGED = {
+CHANGED: dict[str, tuple[str, dict[str, Any], st.SearchStrategy[str], str]] = {
     "chat": (CHAT, OPENAI_CHAT, field_of(ChatBody, CHAT_REFUSED), ""),
     "completions": (TEXT, OPENAI_TEXT, field_of(CompletionBody, COMPLETIONS_REFUSED), ""),
     "generate": ("/generate", GENERATE, field_of(GenerateBody), ""),

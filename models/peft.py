@@ -45,7 +45,7 @@ def read_adapter(folder: Path, layers: AdapterLayers, *, max_rank: int) -> Weigh
     """
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise CheckpointError(
-            f"{folder} is no adapter: it holds {CONFIG} and {WEIGHTS}, and no pickle is read"
+            f"{folder} is no adapter: one has {CONFIG} and {WEIGHTS} (no pickle is read)"
         )
     config = read_json(folder / CONFIG)
     _refuse_unsupported(config, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from jaxserve.server.state import state_of
 
 TEMPLATE = Path(__file__).with_name("docs.html")
 Schema = dict[str, Any]
+
+_INNER = re.compile(r'"#/components/schemas/(\w+)"')
 
 
 async def openapi(request: Request) -> Response:
@@ -50,7 +53,7 @@ def _page(rows: tuple[Row, ...], model: str) -> str:
             "summary": operation["summary"],
             "open": not operation["security"],
             "media": list(operation["responses"]["200"]["content"]),
-            "bodies": [_body(name, schemas) for name in _body_names(operation)],
+            "bodies": [_body(name, schemas) for name in _body_names(operation, schemas)],
         }
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
@@ -60,11 +63,22 @@ def _page(rows: tuple[Row, ...], model: str) -> str:
     return template.render(info=document["info"], operations=operations, example=example)
 
 
-def _body_names(operation: Schema) -> list[str]:
+def _body_names(operation: Schema, schemas: Schema) -> list[str]:
+    """The types a body may have, each followed by the types of its fields."""
     if "requestBody" not in operation:
         return []
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    return [_name(part) for part in schema.get("anyOf", [schema])]
+    names: list[str] = []
+    for part in schema.get("anyOf", [schema]):
+        names += [name for name in _with_inner(_name(part), schemas) if name not in names]
+    return names
+
+
+def _with_inner(name: str, schemas: Schema) -> list[str]:
+    found = [name]
+    for inner in _INNER.findall(json.dumps(schemas[name].get("properties", {}))):
+        found += [each for each in _with_inner(inner, schemas) if each not in found]
+    return found
 
 
 def _body(name: str, schemas: Schema) -> Schema:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom: a module may import from its own layer and from those below it.
 LAYERS = (
     ("jaxserve.cli", "jaxserve.tgi_launcher"),
-    ("jaxserve.launch", "jaxserve.convert", "jaxserve.inventory"),
+    ("jaxserve.launch", "jaxserve.llm", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build_pooled",),
     ("jaxserve.build",),
     ("jaxserve.adapters", "jaxserve.identity"),

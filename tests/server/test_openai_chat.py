@@ -223,7 +223,7 @@ def test_sampling_params_reach_the_engine() -> None:
     assert params.logit_bias == ((5, 100.0), (6, float("-inf")))
     assert (params.max_tokens, params.min_tokens, params.ignore_eos) == (9, 2, True)
     assert (params.seed, second.params.seed) == (11, 12)
-    assert first.cache_salt == "salt"
+    assert first.cache_salt == ":salt"  # of no adapter
 
 
 def test_unset_length_fills_the_context() -> None:

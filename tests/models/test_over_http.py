@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ from jaxserve.generate import TextGenerator
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.families.registry import FAMILIES
 from jaxserve.models.loading import load_model
+from jaxserve.models.making import Option
 from jaxserve.server.app import create_app
 from jaxserve.sharding.mesh import make_mesh
 from tests.models.variants import VARIANTS
@@ -45,10 +47,14 @@ SIZES = EngineSizes(page_size=8, num_pages=4, max_batch_size=1, token_budget=8, 
 FLOAT32 = jnp.dtype("float32")
 
 
-def serving(folder: Path, max_model_len: int | None) -> tuple[EngineLoop, Runner]:
+def serving(
+    folder: Path, max_model_len: int | None, quantize: Option | None = None
+) -> tuple[EngineLoop, Runner]:
     """An engine as small as can be: it takes the prompt in two chunks and then decodes."""
     mesh = make_mesh(tensor_parallel=1)
-    model = load_model(folder, dtype=FLOAT32, mesh=mesh, max_model_len=max_model_len)
+    model = load_model(
+        folder, dtype=FLOAT32, mesh=mesh, max_model_len=max_model_len, quantize=quantize
+    )
     limits = EngineLimits(
         max_model_len=SIZES.max_model_len,
         vocab_size=model.config.vocab_size,
@@ -77,6 +83,30 @@ def test_a_tiny_model_answers(
     reference_logits: Callable[[str, tuple[int, ...]], np.ndarray],
 ) -> None:
     loop, runner = serving(saved(name), VARIANTS[name].max_model_len)
+    choice = answer(loop, runner)
+    whole = (*PROMPT, *choice["token_ids"])
+    logits = reference_logits(name, whole)[len(PROMPT) - 1 : -1]
+    assert choice["token_ids"] == logits.argmax(-1).tolist()
+    logprobs = logits.max(-1) - np.log(np.exp(logits.astype(np.float64)).sum(-1))
+    np.testing.assert_allclose(choice["logprobs"]["token_logprobs"], logprobs, atol=1e-3)
+
+
+@pytest.mark.parametrize("quantize", ["int8", "int4", "fp8"])
+def test_a_quantised_model_answers_much_the_same(
+    quantize: Option,
+    saved: Callable[[str], Path],
+    reference_logits: Callable[[str, tuple[int, ...]], np.ndarray],
+) -> None:
+    name = FIRST_OF["LlamaForCausalLM"]
+    choice = answer(*serving(saved(name), None, quantize))
+    logits = reference_logits(name, (*PROMPT, *choice["token_ids"]))[len(PROMPT) - 1 : -1]
+    logprobs = logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
+    chosen = logprobs[np.arange(NUM_TOKENS), choice["token_ids"]]
+    np.testing.assert_allclose(choice["logprobs"]["token_logprobs"], chosen, atol=1.0)
+
+
+def answer(loop: EngineLoop, runner: Runner) -> Any:
+    """The greedy choice for the prompt, over HTTP; the engine is stopped after."""
     app = create_app(
         TextGenerator(loop, ByteTokenizer()),
         model=MODEL,
@@ -97,9 +127,5 @@ def test_a_tiny_model_answers(
         (choice,) = client.post(TEXT, json=body).json()["choices"]
     assert loop.stop(30.0)
     runner.close()
-    whole = (*PROMPT, *choice["token_ids"])
-    logits = reference_logits(name, whole)[len(PROMPT) - 1 : -1]
-    assert choice["token_ids"] == logits.argmax(-1).tolist()
-    logprobs = logits.max(-1) - np.log(np.exp(logits.astype(np.float64)).sum(-1))
-    np.testing.assert_allclose(choice["logprobs"]["token_logprobs"], logprobs, atol=1e-3)
     assert runner.num_compiled_after_ready == 0
+    return choice

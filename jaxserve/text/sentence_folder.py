@@ -6,13 +6,13 @@ what becomes of a logit. What happens to hidden states is read by `models/senten
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxserve.errors import CheckpointError, UnsupportedModel
+from jaxserve.text.tokenizer import read_json_object
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Activation = Literal["identity", "sigmoid"]
@@ -58,9 +58,9 @@ class SentenceFacts:
 
 def read_sentence_facts(folder: Path) -> SentenceFacts:
     """The facts of `folder`; raises CheckpointError, UnsupportedModel among them."""
-    config = _read_object(folder / "config.json")
-    sentence = _read_object(folder / SENTENCE_FILE)
-    model = _read_object(folder / MODEL_FILE)
+    config = read_json_object(folder / "config.json")
+    sentence = read_json_object(folder / SENTENCE_FILE)
+    model = read_json_object(folder / MODEL_FILE)
     _refuse_unread(sentence, folder)
     prompts = {str(k): str(v) for k, v in (model.get("prompts") or {}).items()}
     similarity = model.get("similarity_fn_name")
@@ -95,7 +95,7 @@ def _refuse_unread(sentence: Mapping[str, Any], folder: Path) -> None:
 
 def _max_tokens(sentence: Mapping[str, Any], folder: Path) -> int | None:
     """Of two limits the lower; older tokenizers have 1e30 for none."""
-    tokenizer = _read_object(folder / "tokenizer_config.json").get("model_max_length")
+    tokenizer = read_json_object(folder / "tokenizer_config.json").get("model_max_length")
     limits = [sentence.get("max_seq_length"), tokenizer]
     known = [int(x) for x in limits if isinstance(x, int | float) and 0 < x < 1_000_000_000]
     return min(known, default=None)
@@ -128,15 +128,3 @@ def _score_activation(
             f"{', '.join(_ACTIVATIONS)}"
         )
     return _ACTIVATIONS[given]
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a JSON object")
-    return content

@@ -163,12 +163,13 @@ def _eos_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     """Every id that one of the model's files calls the end of a sequence."""
     found = {tokenizer.eos_token_id}
     for name in ("generation_config.json", "config.json"):
-        given = _read_json(folder / name).get("eos_token_id")
+        given = read_json_object(folder / name).get("eos_token_id")
         found.update(given if isinstance(given, list) else [given])
     return frozenset(i for i in found if type(i) is int and i >= 0)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, or an empty one. Raises CheckpointError for what is none."""
     if not path.exists():
         return {}
     try:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxserve.errors import AdapterNotFound, ConfigError, EngineBusy, InvalidRequest
-from jaxserve.models.adapters import Room, Weights
-from jaxserve.models.loading import AdapterLayers
+from jaxserve.models.adapters import Room, Stored, Weights
 from jaxserve.models.peft import read_adapter
 
 
@@ -32,7 +31,7 @@ class Adapters:
 
     def __init__(
         self,
-        layers: AdapterLayers,
+        modules: Stored,
         room: Room,
         *,
         place: Callable[[Mapping[int, Weights]], None],
@@ -40,7 +39,7 @@ class Adapters:
     ) -> None:
         """`place` puts weights onto the devices; `is_used` tells whether a request that has not
         ended uses an adapter, counted from 1."""
-        self._layers = layers
+        self._modules = modules
         self._room = room
         self._place = place
         self._is_used = is_used
@@ -66,11 +65,11 @@ class Adapters:
         """
         if not folder.is_dir():
             raise AdapterNotFound(f"there is no folder for the adapter {name!r}")
-        weights = read_adapter(folder, self._layers, max_rank=self._room.max_rank)
+        weights = read_adapter(folder, self._modules, max_rank=self._room.max_rank)
         with self._lock:
             if name in self._loaded and not again:
                 raise InvalidRequest(f"the adapter {name!r} is loaded already", param="lora_name")
-            place = self._free_place()
+            place = self._free_place(name)
             self._weights[place] = weights
             self._place(self._weights)
             self._num_loaded += 1
@@ -82,8 +81,9 @@ class Adapters:
             if self._loaded.pop(name, None) is None:
                 raise AdapterNotFound(f"no adapter {name!r} is loaded")
 
-    def _free_place(self) -> int:
-        taken = {adapter.place for adapter in self._loaded.values()}
+    def _free_place(self, name: str) -> int:
+        """A place for the adapter called so; its own counts as free."""
+        taken = {adapter.place for adapter in self._loaded.values() if adapter.name != name}
         free = [i for i in range(self._room.num_adapters) if i not in taken]
         if not free:
             raise ConfigError(
@@ -92,5 +92,5 @@ class Adapters:
             )
         unused = [place for place in free if not self._is_used(place + 1)]
         if not unused:
-            raise EngineBusy("requests still use the adapters that were unloaded; try again later")
+            raise EngineBusy("requests still use the adapters that were there; try again later")
         return unused[0]

@@ -34,7 +34,7 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
 from jaxserve.models.kv_cache import bytes_per_token
-from jaxserve.models.loading import LoadedModel, adapter_layers, load_model, make_model
+from jaxserve.models.loading import LoadedModel, adapter_modules, load_model, make_model
 from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.server.app import create_app
@@ -188,8 +188,8 @@ def _adapters(
     """The adapters given with `lora`, loaded; None where there is no room for any."""
     if runner.room is None:
         return None
-    layers = adapter_layers(folder, model)
-    adapters = Adapters(layers, runner.room, place=runner.set_adapters, is_used=loop.uses_adapter)
+    modules = adapter_modules(folder, model)
+    adapters = Adapters(modules, runner.room, place=runner.set_adapters, is_used=loop.uses_adapter)
     for name, given in _named_adapters(source):
         adapters.load(name, given)
     return adapters

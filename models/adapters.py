@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +19,13 @@ from jax.sharding import Mesh
 
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.families.family import Family
-from jaxserve.models.layers import FeedForward, Linear, dense_product
-from jaxserve.models.self_attention import Attention
+from jaxserve.models.latent_attention import PerHead, per_head
+from jaxserve.models.layers import Linear, dense_product
+from jaxserve.models.stored import Layout, Piece, one, piece
 from jaxserve.sharding.rules import sharding
+
+Taker = Linear | PerHead
+"""What can take adapters: a product with one matrix."""
 
 
 class Factors(NamedTuple):
@@ -51,31 +54,50 @@ class Room:
         return self.num_adapters * self.max_rank
 
 
-def takers(model: Decoder) -> Iterator[tuple[str, nnx.Module, str, Linear]]:
-    """The layers that take adapters: path, the module they are in, their name in it, themselves."""
+def takers(model: Decoder) -> Iterator[tuple[str, nnx.Module, str, Taker]]:
+    """What takes adapters: its path, the module that it is in, its name in there, itself."""
     for index, layer in enumerate(model.layers):
-        for outer in ("self_attn", "mlp"):
-            module = getattr(layer, outer)
-            if not isinstance(module, Attention | FeedForward):
-                continue
+        for outer, module in nnx.iter_modules(layer):
             for name, value in sorted(vars(module).items()):
-                if isinstance(value, Linear):
-                    yield f"layers.{index}.{outer}.{name}", module, name, value
+                if isinstance(value, Taker):
+                    path = ".".join(map(str, ("layers", index, *outer, name)))
+                    yield path, module, name, value
 
 
-def stored_names(model: Decoder, family: Family) -> dict[str, str]:
-    """What checkpoints of the family call the layers that take adapters: our paths by name.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What of a stored module's rows belongs to the layer at `path`."""
 
-    Left out are layers that a checkpoint stores together, or in another order of numbers.
+    path: str
+    piece: Piece
+
+
+Stored = Mapping[str, tuple[Held, ...]]
+"""The modules of a checkpoint that adapters can change, by name, and what each holds."""
+
+
+def stored_modules(model: Decoder, family: Family) -> Stored:
+    """What of the family's checkpoints adapters can change.
+
+    Left out are experts, and what is stored in another order of numbers than PEFT's factors.
     """
-    held = {path: name for name, path in family.modules.items() if isinstance(path, str)}
-    names: dict[str, str] = {}
-    for path, *_ in takers(model):
-        layer = path.split(".")[1]
-        stored = held.get(path.replace(f"layers.{layer}.", "layers.*.", 1))
-        if stored is not None:
-            names[stored.replace("*", layer)] = path
-    return names
+    layers = {path: layer for path, _, _, layer in takers(model)}
+    modules: dict[str, tuple[Held, ...]] = {}
+    for stored, layout in family.modules.items():
+        layout = one(layout) if isinstance(layout, str) else layout
+        if layout.is_tensor or layout.transposed or stored.count("*") != 1:
+            continue
+        for number in map(str, range(len(model.layers))):
+            paths = [path.replace("*", number) for path in layout.paths]
+            if layers.keys() >= set(paths):
+                held = [layers[path] for path in paths]
+                modules[stored.replace("*", number)] = _held(layout, paths, held)
+    return modules
+
+
+def _held(layout: Layout, paths: list[str], layers: list[Taker]) -> tuple[Held, ...]:
+    sizes, heads = [layer.sizes for layer in layers], [layer.parts[0] for layer in layers]
+    return tuple(Held(path, piece(layout, i, sizes, heads)) for i, path in enumerate(paths))
 
 
 def tables_of(
@@ -83,8 +105,8 @@ def tables_of(
 ) -> Tables:
     """The tables of adapters by their place in the room; empty places add nothing."""
     return {
-        path: _placed(linear, *_stacked(linear, adapters, room, path), dtype=dtype, mesh=mesh)
-        for path, _, _, linear in takers(model)
+        path: _placed(layer, *_stacked(layer, adapters, room, path), dtype=dtype, mesh=mesh)
+        for path, _, _, layer in takers(model)
     }
 
 
@@ -99,19 +121,59 @@ def adapt(model: Decoder, tables: Tables, room: Room, adapters: jax.Array) -> No
     width = next(iter(tables.values())).down.shape[0]
     place = jnp.arange(width) // room.max_rank
     chosen = adapters[:, None] == 1 + place  # [T, num_adapters * max_rank]
-    for path, module, name, linear in list(takers(model)):
-        setattr(module, name, partial(_adapted, linear, tables[path], chosen))
+    for path, module, name, layer in list(takers(model)):
+        wrapper = _AdaptedLinear if isinstance(layer, Linear) else _AdaptedPerHead
+        setattr(module, name, wrapper(layer, tables[path], chosen))
 
 
-def _adapted(linear: Linear, factors: Factors, chosen: jax.Array, x: jax.Array) -> jax.Array:
-    inner = jnp.where(chosen, dense_product(x, factors.down), 0.0).astype(x.dtype)
-    return linear(x) + dense_product(inner, factors.up).astype(x.dtype)
+@dataclass(frozen=True, slots=True)
+class _AdaptedLinear:
+    """A `Linear` with what each token's adapter adds."""
+
+    linear: Linear
+    factors: Factors
+    chosen: jax.Array
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        inner = dense_product(x, self.factors.down)
+        inner = jnp.where(self.chosen, inner, 0.0).astype(x.dtype)
+        return self.linear(x) + dense_product(inner, self.factors.up).astype(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _AdaptedPerHead:
+    """A `PerHead` with what each token's adapter adds, from either side."""
+
+    matrices: PerHead
+    factors: Factors
+    chosen: jax.Array
+
+    @property
+    def num_heads(self) -> int:
+        return self.matrices.num_heads
+
+    def into_latent(self, heads: jax.Array) -> jax.Array:
+        inner = self._chosen(per_head("tnh,nhw->tnw", heads, self._up))
+        return self.matrices.into_latent(heads) + per_head("tnw,wr->tnr", inner, self.factors.down)
+
+    def out_of_latent(self, heads: jax.Array) -> jax.Array:
+        inner = self._chosen(per_head("tnr,wr->tnw", heads, self.factors.down))
+        return self.matrices.out_of_latent(heads) + per_head("tnw,nhw->tnh", inner, self._up)
+
+    def _chosen(self, inner: jax.Array) -> jax.Array:
+        return jnp.where(self.chosen[:, None], inner, 0)
+
+    @property
+    def _up(self) -> jax.Array:
+        """[N, size, width]."""
+        up: jax.Array = self.factors.up
+        return up.reshape(self.num_heads, -1, up.shape[-1])
 
 
 def _stacked(
-    linear: Linear, adapters: Mapping[int, Weights], room: Room, path: str
+    layer: Taker, adapters: Mapping[int, Weights], room: Room, path: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    out_size, in_size = linear.sizes
+    out_size, in_size = layer.sizes
     down = np.zeros((room.width, in_size), np.float32)
     up = np.zeros((out_size, room.width), np.float32)
     for place, weights in adapters.items():
@@ -124,9 +186,9 @@ def _stacked(
 
 
 def _placed(
-    linear: Linear, down: np.ndarray, up: np.ndarray, *, dtype: jnp.dtype, mesh: Mesh
+    layer: Taker, down: np.ndarray, up: np.ndarray, *, dtype: jnp.dtype, mesh: Mesh
 ) -> Factors:
-    (out_axis, in_axis), (out_parts, in_parts) = linear.axes, linear.parts
+    (out_axis, in_axis), (out_parts, in_parts) = layer.axes, layer.parts
     width = down.shape[0]
     return Factors(
         jax.device_put(down.astype(dtype), sharding((None, in_axis), (width, in_parts), mesh)),

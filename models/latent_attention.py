@@ -30,23 +30,30 @@ class PerHead(nnx.Module):
 
     def __init__(self, num_heads: int, size: int, rank: int, *, dtype: jnp.dtype):
         self.num_heads = num_heads
-        shape, parts = (num_heads * size, rank), (num_heads, rank)
-        self.weight = param(shape, (Q_HEADS, LATENT), dtype=dtype, parts=parts)
+        self.sizes, self.parts = (num_heads * size, rank), (num_heads, rank)
+        self.axes = (Q_HEADS, LATENT)
+        self.weight = param(self.sizes, self.axes, dtype=dtype, parts=self.parts)
 
     def into_latent(self, heads: jax.Array) -> jax.Array:
         """[T, N, rank] from [T, N, size]."""
-        return self._product("tnh,nhr->tnr", heads)
+        return per_head("tnh,nhr->tnr", heads, self._matrices)
 
     def out_of_latent(self, heads: jax.Array) -> jax.Array:
         """[T, N, size] from [T, N, rank]."""
-        return self._product("tnr,nhr->tnh", heads)
+        return per_head("tnr,nhr->tnh", heads, self._matrices)
 
-    def _product(self, letters: str, heads: jax.Array) -> jax.Array:
+    @property
+    def _matrices(self) -> jax.Array:
+        """[N, size, rank]."""
         weight = floats(self.weight)
-        exact = lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
-        weight = weight.reshape(self.num_heads, -1, weight.shape[-1])
-        y = jnp.einsum(letters, heads, weight, precision=exact, preferred_element_type=jnp.float32)
-        return y.astype(heads.dtype)
+        return weight.reshape(self.num_heads, -1, weight.shape[-1])
+
+
+def per_head(letters: str, heads: jax.Array, weight: jax.Array) -> jax.Array:
+    """`heads` times `weight` as einsum's `letters` say, summed in float32, in the type of heads."""
+    exact = lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
+    y = jnp.einsum(letters, heads, weight, precision=exact, preferred_element_type=jnp.float32)
+    return y.astype(heads.dtype)
 
 
 class LatentAttention(nnx.Module):

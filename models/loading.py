@@ -18,7 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxserve.errors import ConfigError
-from jaxserve.models.adapters import stored_names, takers
+from jaxserve.models.adapters import Stored, stored_modules
 from jaxserve.models.checkpoint import StoredTensor
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.converted import is_converted, layout, read_params, read_quantizations
@@ -69,14 +69,6 @@ class LoadedModel:
         """The decoder around `params`, laid out as `self.params`. For traced functions only."""
         module: Decoder = nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, params))
         return module
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterLayers:
-    """The layers that take adapters, by the names that checkpoints have for them."""
-
-    paths: Mapping[str, str]
-    sizes: Mapping[str, tuple[int, int]]  # (out, in)
 
 
 def load_model(
@@ -170,13 +162,10 @@ def held_as(folder: Path, raw: Mapping[str, Any], family: Family, config: Decode
     return _read_weights(folder, opened, family, config, None).choice
 
 
-def adapter_layers(folder: Path, model: LoadedModel) -> AdapterLayers:
-    """What adapters of the model in `folder` call the layers that take them."""
+def adapter_modules(folder: Path, model: LoadedModel) -> Stored:
+    """What adapters of the model in `folder` can change."""
     family, _ = read_model_config(read_raw_config(folder), config_origin(folder))
-    decoder = model.merge(model.params)
-    sizes = {path: linear.sizes for path, _, _, linear in takers(decoder)}
-    names = stored_names(decoder, family)
-    return AdapterLayers(names, {name: sizes[path] for name, path in names.items()})
+    return stored_modules(model.merge(model.params), family)
 
 
 def _open(folder: Path, raw: Mapping[str, Any], family: Family, config: DecoderConfig) -> Opened:

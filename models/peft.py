@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from jaxserve.errors import CheckpointError
-from jaxserve.models.adapters import Weights
+from jaxserve.models.adapters import Stored, Weights
 from jaxserve.models.checkpoint import StoredTensor, open_file, read_json, shortened
-from jaxserve.models.loading import AdapterLayers
+from jaxserve.models.stored import ArrayRows
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -35,10 +35,8 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "trainable_token_indices": (None, [], {}),
 }
 
-Sizes = Mapping[str, tuple[int, int]]
 
-
-def read_adapter(folder: Path, layers: AdapterLayers, *, max_rank: int) -> Weights:
+def read_adapter(folder: Path, modules: Stored, *, max_rank: int) -> Weights:
     """The factors of an adapter by our paths, the second ones scaled as the adapter says.
 
     Raises CheckpointError with every key that is wrong.
@@ -49,16 +47,19 @@ def read_adapter(folder: Path, layers: AdapterLayers, *, max_rank: int) -> Weigh
         )
     config = read_json(folder / CONFIG)
     _refuse_unsupported(config, folder)
-    pairs = _pairs(open_file(folder / WEIGHTS), layers.sizes, folder)
     weights: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for module, (down, up) in pairs.items():
+    for name, (down, up) in _pairs(open_file(folder / WEIGHTS), modules, folder).items():
         rank = down.shape[0]
         if rank > max_rank:
             raise CheckpointError(
-                f"{folder}: {module} has rank {rank}, and there is room for {max_rank}; start the "
+                f"{folder}: {name} has rank {rank}, and there is room for {max_rank}; start the "
                 f"server with --max-lora-rank {rank}"
             )
-        weights[layers.paths[module]] = down, up * np.float32(_scale(config, module, rank))
+        scaled = ArrayRows(up * np.float32(_scale(config, name, rank)))
+        for held in modules[name]:
+            if held.path in weights:
+                raise CheckpointError(f"{folder}: {name} and another key change the same weights")
+            weights[held.path] = down, held.piece.read(scaled, (slice(None), slice(None)))
     return weights
 
 
@@ -85,18 +86,18 @@ def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _pairs(
-    stored: Mapping[str, StoredTensor], sizes: Sizes, folder: Path
+    stored: Mapping[str, StoredTensor], modules: Stored, folder: Path
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     factors: dict[str, dict[str, np.ndarray]] = {}
     wrong: list[str] = []
     for key, tensor in sorted(stored.items()):
         match = _KEY.fullmatch(key)
         module = match["module"] if match else ""
-        if match is None or module not in sizes:
+        if match is None or module not in modules:
             wrong.append(f"{key} fits no layer of the base model that takes adapters")
             continue
-        size = sizes[module][0 if match["factor"] == "B" else 1]
         at = 0 if match["factor"] == "B" else 1
+        size = modules[module][0].piece.stored_shape[at]
         if len(tensor.shape) != 2 or tensor.shape[at] != size:
             wrong.append(f"{key} has shape {tensor.shape}, and dimension {at} must be {size}")
             continue

@@ -80,6 +80,16 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ArrayRows:
+    """An array to read from."""
+
+    array: np.ndarray
+
+    def read(self, index: tuple[slice, ...]) -> np.ndarray:
+        return self.array[index]
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Where in a stored tensor of `stored_shape` a parameter's rows are: in each of `num_groups`
     runs, `num_rows` of them from `first` on, `step` apart."""

@@ -15,24 +15,23 @@ from jaxserve.errors import (
     EngineBusy,
     InvalidRequest,
 )
-from jaxserve.models.adapters import Room, Weights
-from jaxserve.models.loading import AdapterLayers
+from jaxserve.models.adapters import Held, Room, Weights
+from jaxserve.models.stored import one, piece
 from tests.peft_folders import write_adapter
 from tests.tiny_models import write_tiny_llama
 
-NAMES = {
-    f"model.layers.{i}.{name}": (f"layers.{i}.{name}", sizes)
-    for i in range(2)
-    for name, sizes in {
-        "self_attn.q_proj": (32, 32),
-        "self_attn.v_proj": (32, 32),
-        "mlp.down_proj": (32, 48),
-    }.items()
+SIZES = {
+    "self_attn.q_proj": (32, 32),
+    "self_attn.v_proj": (32, 32),
+    "mlp.down_proj": (32, 48),
 }
-LAYERS = AdapterLayers(
-    {name: path for name, (path, _) in NAMES.items()},
-    {name: sizes for name, (_, sizes) in NAMES.items()},
-)
+MODULES = {
+    f"model.layers.{i}.{name}": (
+        Held(f"layers.{i}.{name}", piece(one(name), 0, [sizes], sizes[:1])),
+    )
+    for i in range(2)
+    for name, sizes in SIZES.items()
+}
 
 
 class Devices:
@@ -42,7 +41,7 @@ class Devices:
         self.placed: Mapping[int, Weights] = {}
         self.used: set[int] = set()
         self.adapters = Adapters(
-            LAYERS, Room(2, 8), place=self.place, is_used=self.used.__contains__
+            MODULES, Room(2, 8), place=self.place, is_used=self.used.__contains__
         )
 
     def place(self, weights: Mapping[int, Weights]) -> None:
@@ -88,6 +87,19 @@ def test_a_place_in_use_is_given_to_nobody_else(folder: Path) -> None:
         devices.adapters.load("three", folder)
     devices.used.clear()
     devices.adapters.load("three", folder)
+
+
+def test_one_that_is_said_again_may_take_its_own_place(folder: Path) -> None:
+    devices = Devices()
+    devices.adapters.load("one", folder)
+    devices.adapters.load("two", folder)
+    devices.used.add(1)
+    with pytest.raises(EngineBusy, match="still use"):
+        devices.adapters.load("one", folder, again=True)
+    devices.used.clear()
+    devices.adapters.load("one", folder, again=True)
+    one = devices.adapters.find("one")
+    assert one and one.place == 0
 
 
 def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:

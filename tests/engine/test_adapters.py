@@ -15,7 +15,7 @@ from jaxserve.engine.runner import Runner
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.models.adapters import Room
 from jaxserve.models.attention.xla import XlaAttention
-from jaxserve.models.loading import adapter_layers, load_model
+from jaxserve.models.loading import adapter_modules, load_model
 from jaxserve.models.peft import read_adapter
 from jaxserve.sharding.mesh import make_mesh
 from tests.engine.driver import FLOAT32, LIMITS, Answer, Driver, make_request, make_runner
@@ -67,8 +67,8 @@ def with_adapters(folders: Folders, *, tensor_parallel: int = 1) -> Runner:
         room=ROOM,
     )
     runner.warm_up()
-    layers = adapter_layers(folders.base, model)
-    first, second = (read_adapter(f, layers, max_rank=ROOM.max_rank) for f in folders.adapters)
+    modules = adapter_modules(folders.base, model)
+    first, second = (read_adapter(f, modules, max_rank=ROOM.max_rank) for f in folders.adapters)
     runner.set_adapters({0: first, 2: second})
     return runner
 

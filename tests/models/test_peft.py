@@ -11,7 +11,8 @@ import pytest
 import safetensors.numpy
 
 from jaxserve.errors import CheckpointError
-from jaxserve.models.loading import AdapterLayers, adapter_layers, load_model
+from jaxserve.models.adapters import Stored
+from jaxserve.models.loading import adapter_modules, load_model
 from jaxserve.models.peft import read_adapter, read_rank
 from jaxserve.sharding.mesh import make_mesh
 from tests.peft_folders import write_adapter
@@ -26,9 +27,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def layers(base: Path) -> AdapterLayers:
+def modules(base: Path) -> Stored:
     mesh = make_mesh(tensor_parallel=1)
-    return adapter_layers(base, load_model(base, dtype=jnp.dtype("float32"), mesh=mesh))
+    return adapter_modules(base, load_model(base, dtype=jnp.dtype("float32"), mesh=mesh))
 
 
 def change(folder: Path, **changes: np.ndarray[Any, Any] | None) -> Path:
@@ -39,16 +40,17 @@ def change(folder: Path, **changes: np.ndarray[Any, Any] | None) -> Path:
     return folder
 
 
-def test_layers_are_named_as_checkpoints_name_them(layers: AdapterLayers) -> None:
-    assert layers.paths["model.layers.1.mlp.up_proj"] == "layers.1.mlp.up_proj"
-    assert layers.sizes["model.layers.1.mlp.up_proj"] == (48, 32)
-    assert len(layers.paths) == 14
+def test_layers_are_named_as_checkpoints_name_them(modules: Stored) -> None:
+    (held,) = modules["model.layers.1.mlp.up_proj"]
+    assert held.path == "layers.1.mlp.up_proj"
+    assert held.piece.stored_shape == (48, 32)
+    assert len(modules) == 14
 
 
-def test_scales_are_those_of_the_layers(tmp_path: Path, base: Path, layers: AdapterLayers) -> None:
+def test_scales_are_those_of_the_layers(tmp_path: Path, base: Path, modules: Stored) -> None:
     folder = write_adapter(tmp_path / "a", base, rank=4, alpha=8.0, alpha_pattern={"v_proj": 2.0})
     stored = safetensors.numpy.load_file(folder / "adapter_model.safetensors")
-    read = read_adapter(folder, layers, max_rank=4)
+    read = read_adapter(folder, modules, max_rank=4)
     for name, scale in (("q_proj", 2.0), ("v_proj", 0.5)):
         up = stored[f"base_model.model.model.layers.0.self_attn.{name}.lora_B.weight"]
         np.testing.assert_allclose(read[f"layers.0.self_attn.{name}"][1], up * scale)
@@ -70,36 +72,36 @@ def test_the_largest_rank_is_that_of_the_patterns(tmp_path: Path, base: Path) ->
     ids=str,
 )
 def test_what_is_more_than_lora_is_refused_by_name(
-    tmp_path: Path, base: Path, layers: AdapterLayers, config: dict[str, Any]
+    tmp_path: Path, base: Path, modules: Stored, config: dict[str, Any]
 ) -> None:
     folder = write_adapter(tmp_path / "a", base, **config)
     with pytest.raises(CheckpointError, match=next(iter(config))):
-        read_adapter(folder, layers, max_rank=8)
+        read_adapter(folder, modules, max_rank=8)
 
 
-def test_keys_that_do_not_fit_are_named(tmp_path: Path, base: Path, layers: AdapterLayers) -> None:
+def test_keys_that_do_not_fit_are_named(tmp_path: Path, base: Path, modules: Stored) -> None:
     stranger = "base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight"
     small = np.zeros((4, 8), np.float32)
     folder = change(write_adapter(tmp_path / "a", base), **{stranger: small, FIRST: small})
     with pytest.raises(CheckpointError) as refused:
-        read_adapter(folder, layers, max_rank=8)
+        read_adapter(folder, modules, max_rank=8)
     assert f"{stranger} fits no layer" in str(refused.value)
     assert f"{FIRST} has shape (4, 8), and dimension 1 must be 32" in str(refused.value)
 
 
-def test_half_a_pair_is_refused(tmp_path: Path, base: Path, layers: AdapterLayers) -> None:
+def test_half_a_pair_is_refused(tmp_path: Path, base: Path, modules: Stored) -> None:
     folder = change(write_adapter(tmp_path / "a", base), **{FIRST: None})
     with pytest.raises(CheckpointError, match="q_proj has lora_B alone"):
-        read_adapter(folder, layers, max_rank=8)
+        read_adapter(folder, modules, max_rank=8)
 
 
 def test_a_rank_past_the_room_names_the_way_out(
-    tmp_path: Path, base: Path, layers: AdapterLayers
+    tmp_path: Path, base: Path, modules: Stored
 ) -> None:
     with pytest.raises(CheckpointError, match=r"has rank 4, .* --max-lora-rank 4"):
-        read_adapter(write_adapter(tmp_path / "a", base), layers, max_rank=2)
+        read_adapter(write_adapter(tmp_path / "a", base), modules, max_rank=2)
 
 
-def test_a_folder_without_an_adapter_is_none(tmp_path: Path, layers: AdapterLayers) -> None:
+def test_a_folder_without_an_adapter_is_none(tmp_path: Path, modules: Stored) -> None:
     with pytest.raises(CheckpointError, match="is no adapter"):
-        read_adapter(tmp_path, layers, max_rank=2)
+        read_adapter(tmp_path, modules, max_rank=2)

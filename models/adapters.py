@@ -22,6 +22,7 @@ from jaxserve.models.families.family import Family
 from jaxserve.models.latent_attention import PerHead, per_head
 from jaxserve.models.layers import Linear, dense_product
 from jaxserve.models.stored import Layout, Piece, one, piece
+from jaxserve.sharding.putting import put
 from jaxserve.sharding.rules import sharding
 
 Taker = Linear | PerHead
@@ -191,6 +192,6 @@ def _placed(
     (out_axis, in_axis), (out_parts, in_parts) = layer.axes, layer.parts
     width = down.shape[0]
     return Factors(
-        jax.device_put(down.astype(dtype), sharding((None, in_axis), (width, in_parts), mesh)),
-        jax.device_put(up.astype(dtype), sharding((out_axis, None), (out_parts, width), mesh)),
+        put(down.astype(dtype), sharding((None, in_axis), (width, in_parts), mesh)),
+        put(up.astype(dtype), sharding((out_axis, None), (out_parts, width), mesh)),
     )

@@ -42,6 +42,7 @@ LAYERS = (
     ),
     (
         "jaxserve.engine.backlog",
+        "jaxserve.engine.commands",
         "jaxserve.engine.masks",
         "jaxserve.engine.metrics",
         "jaxserve.engine.sampling",

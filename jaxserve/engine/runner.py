@@ -7,6 +7,7 @@ a token it does not know yet is taken from `DeviceState.last_tokens`, indexed by
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,10 +33,25 @@ from jaxserve.engine.batch import (
     unpack,
     unpack_draw,
 )
+from jaxserve.engine.commands import (
+    Command,
+    PlaceAdapters,
+    RunStep,
+    ScorePrompts,
+    WriteMasks,
+    WriteSlot,
+)
 from jaxserve.engine.compilations import CompilationCounter
 from jaxserve.engine.masks import num_mask_words
 from jaxserve.engine.request import EngineLimits, Request
-from jaxserve.engine.sampling import SlotTable, count_tokens, empty_slots, sample
+from jaxserve.engine.sampling import (
+    SlotTable,
+    count_tokens,
+    empty_slots,
+    sample,
+    write_masks,
+    write_slot,
+)
 from jaxserve.engine.scoring import read_scores, score, targets_of
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Row, Step, StepResult
@@ -44,6 +60,7 @@ from jaxserve.models.attention.interface import AttentionBackend, row_of_token
 from jaxserve.models.cache import Cache, cache_shardings, init_cache
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.loading import LoadedModel
+from jaxserve.sharding.putting import put
 
 
 class DeviceState(NamedTuple):
@@ -101,9 +118,12 @@ class Runner:
         self._scorings: dict[Bucket, Any] = {}  # of prompts, from a mixed program's hidden states
         self._set_masks: dict[int, Any] = {}  # by how many at most
         self._compilations = CompilationCounter()
+        self._order = threading.Lock()  # commands are told in the order they are carried out
+        self._tell: Callable[[Command], None] = lambda _: None
+        self._hidden: jax.Array | None = None  # [T, D], from the step run last
         self._state = self._build_state(mesh)
         if room is not None:
-            self.set_adapters({})
+            self._tables = self._make_tables({}, room)
 
     @property
     def num_compiled_after_ready(self) -> int:
@@ -145,11 +165,35 @@ class Runner:
             self._set_slot = slot_program.result()
         on_compiled("slot", 0.0)
         idle = Step(())
-        for bucket in self._buckets.all:
-            draw, hidden = self._run(bucket, self._packer.pack(idle, bucket))
-            scores = None if hidden is None else self._score(idle, bucket, hidden)
-            jax.block_until_ready((draw, scores))
+        for index, bucket in enumerate(self._buckets.all):
+            jax.block_until_ready(self.do(RunStep(index, self._packer.pack(idle, bucket))))
+            if not bucket.one_token_per_row:
+                targets = targets_of(idle, bucket.num_tokens)
+                jax.block_until_ready(self.do(ScorePrompts(index, targets)))
         self._compilations.start()
+
+    def lead(self, tell: Callable[[Command], None]) -> None:
+        """Tell every command from now on, before it is carried out, for other hosts to follow.
+
+        Each of them has a runner like this one, warmed up, and calls `do` in the same order.
+        """
+        self._tell = tell
+
+    def do(self, command: Command) -> jax.Array | None:
+        """Carry a command out on this host's devices; what it gives, without waiting for it."""
+        match command:
+            case RunStep(index, words):
+                return self._run(self._buckets.all[index], words)
+            case ScorePrompts(index, targets):
+                return self._score(self._buckets.all[index], targets)
+            case WriteSlot(slot, words):
+                self._write(self._set_slot, np.array(slot, np.int32), words)
+            case WriteMasks(words):
+                self._write(self._set_masks[len(words)], words)
+            case PlaceAdapters(adapters):
+                assert self.room is not None, "there is no room for adapters"
+                self._tables = self._make_tables(adapters, self.room)
+        return None
 
     def set_adapters(self, adapters: Mapping[int, Weights]) -> None:
         """Put adapters into their places, counted from 0, for the steps from now on.
@@ -157,9 +201,10 @@ class Runner:
         May be called from any thread: steps take the tables as a whole.
         """
         assert self.room is not None, "there is no room for adapters"
-        model = self._model.merge(self._model.params)
-        dtype, mesh = self._dtype, self._mesh
-        self._tables = tables_of(model, adapters, self.room, dtype=dtype, mesh=mesh)
+        tables = self._make_tables(adapters, self.room)
+        with self._order:
+            self._tell(PlaceAdapters(adapters))
+            self._tables = tables
 
     def close(self) -> None:
         """Stop counting compilations; the device state goes with the object."""
@@ -172,13 +217,12 @@ class Runner:
                 self._write_slot(row.slot, row.request)
         self._write_masks([row for row in step.rows if row.samples and row.request.mask])
         bucket = self._buckets.smallest(step)
-        draw, hidden = self._run(bucket, self._packer.pack(step, bucket))
-        draw.copy_to_host_async()
-        if hidden is None or not step.scores_prompts:
+        index = self._buckets.all.index(bucket)
+        draw = self._give(RunStep(index, self._packer.pack(step, bucket)))
+        if not step.scores_prompts:
             return InFlight(step, draw, None)
-        scores = self._score(step, bucket, hidden)
-        scores.copy_to_host_async()
-        return InFlight(step, draw, scores)
+        targets = targets_of(step, bucket.num_tokens)
+        return InFlight(step, draw, self._give(ScorePrompts(index, targets)))
 
     def collect(self, in_flight: InFlight) -> StepResult:
         """Wait for a step and read what it drew."""
@@ -187,27 +231,41 @@ class Runner:
             return StepResult(sampled)
         return StepResult(sampled, read_scores(np.asarray(in_flight.scores), in_flight.step))
 
-    def _run(self, bucket: Bucket, words: Words) -> tuple[jax.Array, jax.Array | None]:
-        """The packed draw, and from a mixed program the last hidden states [T, D]."""
-        on_device = jax.device_put(words, self._replicated)
-        self._state, draw, hidden = self._programs[bucket](
-            self._model.params, self._tables, self._state, on_device
-        )
-        return draw, hidden
+    def _issue(self, command: Command) -> jax.Array | None:
+        with self._order:
+            self._tell(command)
+            return self.do(command)
 
-    def _score(self, step: Step, bucket: Bucket, hidden: jax.Array) -> jax.Array:
-        targets = jax.device_put(targets_of(step, bucket.num_tokens), self._replicated)
-        return self._scorings[bucket](self._model.params, hidden, targets)
+    def _give(self, command: Command) -> jax.Array:
+        given = self._issue(command)
+        assert given is not None, f"{type(command).__name__} gives something"
+        given.copy_to_host_async()
+        return given
+
+    def _run(self, bucket: Bucket, words: Words) -> jax.Array:
+        """The packed draw; a mixed program's last hidden states stay for `_score`."""
+        self._state, draw, self._hidden = self._programs[bucket](
+            self._model.params, self._tables, self._state, put(words, self._replicated)
+        )
+        return draw
+
+    def _score(self, bucket: Bucket, targets: Words) -> jax.Array:
+        on_device = put(targets, self._replicated)
+        scores: jax.Array = self._scorings[bucket](self._model.params, self._hidden, on_device)
+        return scores
+
+    def _write(self, program: Any, *arrays: Words) -> None:
+        on_device = [put(array, self._replicated) for array in arrays]
+        self._state = self._state._replace(slots=program(self._state.slots, *on_device))
+
+    def _make_tables(self, adapters: Mapping[int, Weights], room: Room) -> Tables:
+        model = self._model.merge(self._model.params)
+        return tables_of(model, adapters, room, dtype=self._dtype, mesh=self._mesh)
 
     def _write_slot(self, slot: int, request: Request) -> None:
         stops = self._limits.eos_token_ids | request.params.stop_token_ids
         words = slot_words(request, self._model.config.vocab_size, stops)
-        table = self._set_slot(
-            self._state.slots,
-            jax.device_put(np.int32(slot), self._replicated),
-            jax.device_put(words, self._replicated),
-        )
-        self._state = self._state._replace(slots=table)
+        self._issue(WriteSlot(slot, words))
 
     def _write_masks(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -217,9 +275,7 @@ class Runner:
         words = mask_rows(
             masks, size=size, num_slots=self._sizes.max_batch_size, width=self._mask_width
         )
-        on_device = jax.device_put(words, self._replicated)
-        table = self._set_masks[size](self._state.slots, on_device)
-        self._state = self._state._replace(slots=table)
+        self._issue(WriteMasks(words))
 
     def _build_state(self, mesh: Mesh) -> DeviceState:
         config, sizes = self._model.config, self._sizes
@@ -285,31 +341,16 @@ class Runner:
         return jitted.lower(self._model.params, hidden, targets).compile()
 
     def _compile_set_slot(self) -> Any:
-        def set_slot(table: SlotTable, slot: jax.Array, words: jax.Array) -> SlotTable:
-            bias = jax.lax.bitcast_convert_type(words[3], jnp.float32)
-            return table._replace(
-                output_counts=table.output_counts.at[slot].set(words[0]),
-                in_prompt=table.in_prompt.at[slot].set(words[1] > 0),
-                stops=table.stops.at[slot].set(words[2] > 0),
-                bias=table.bias.at[slot].set(bias),
-            )
-
-        def replicated(*shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self._replicated)
-
-        jitted = jax.jit(set_slot, donate_argnums=0, out_shardings=self._replicated)
-        words = replicated(4, self._model.config.vocab_size)
-        return jitted.lower(self._state.slots, replicated(), words).compile()
+        return self._compile_write(write_slot, (), (4, self._model.config.vocab_size))
 
     def _compile_set_masks(self, num_rows: int) -> Any:
-        def set_masks(table: SlotTable, words: jax.Array) -> SlotTable:
-            masks = jax.lax.bitcast_convert_type(words[:, 1:], jnp.uint32)
-            return table._replace(allowed=table.allowed.at[words[:, 0]].set(masks, mode="drop"))
+        return self._compile_write(write_masks, (num_rows, 1 + self._mask_width))
 
-        shape = (num_rows, 1 + self._mask_width)
-        words = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self._replicated)
-        jitted = jax.jit(set_masks, donate_argnums=0, out_shardings=self._replicated)
-        return jitted.lower(self._state.slots, words).compile()
+    def _compile_write(self, write: Callable[..., SlotTable], *shapes: tuple[int, ...]) -> Any:
+        """A program that changes the slot table by i32 arrays of `shapes`; donates it."""
+        arrays = [jax.ShapeDtypeStruct(s, jnp.int32, sharding=self._replicated) for s in shapes]
+        jitted = jax.jit(write, donate_argnums=0, out_shardings=self._replicated)
+        return jitted.lower(self._state.slots, *arrays).compile()
 
     def _step(
         self, model: Decoder, state: DeviceState, inputs: Inputs, bucket: Bucket

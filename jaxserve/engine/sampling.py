@@ -101,6 +101,23 @@ def sample(
     return Draw(tokens, finite, *_logprobs(raw, tokens, params, max_logprobs))
 
 
+def write_slot(table: SlotTable, slot: jax.Array, words: jax.Array) -> SlotTable:
+    """Set what a slot keeps for its request: counts, in prompt, stops and bias, i32[4, V]."""
+    bias = jax.lax.bitcast_convert_type(words[3], jnp.float32)
+    return table._replace(
+        output_counts=table.output_counts.at[slot].set(words[0]),
+        in_prompt=table.in_prompt.at[slot].set(words[1] > 0),
+        stops=table.stops.at[slot].set(words[2] > 0),
+        bias=table.bias.at[slot].set(bias),
+    )
+
+
+def write_masks(table: SlotTable, words: jax.Array) -> SlotTable:
+    """Set masks, a row for each, its slot first; rows that name a slot past the last are idle."""
+    masks = jax.lax.bitcast_convert_type(words[:, 1:], jnp.uint32)
+    return table._replace(allowed=table.allowed.at[words[:, 0]].set(masks, mode="drop"))
+
+
 def count_tokens(
     table: SlotTable, tokens: jax.Array, slots: jax.Array, rows: jax.Array
 ) -> SlotTable:

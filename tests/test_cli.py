@@ -68,6 +68,9 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
         ["models", "some/model"],
         ["convert", "owner/name"],
         ["convert", "owner/name", "out", "--dtype", "int3"],
+        ["bench"],
+        ["bench", "srve"],
+        ["bench", "serve", "--input-len", "some"],
         ["srve"],
         [],
     ],
@@ -115,7 +118,15 @@ def test_convert_gets_its_model_and_its_folder(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["serve", "--help"], ["models", "--help"], ["convert", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["models", "--help"],
+        ["convert", "--help"],
+        ["bench", "--help"],
+        ["bench", "serve", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_and_version_do_not_load_jax(arguments: list[str]) -> None:
     code = (

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom: a module may import from its own layer and from those below it.
 LAYERS = (
     ("jaxserve.cli", "jaxserve.tgi_launcher"),
+    ("jaxserve.bench",),
     ("jaxserve.launch", "jaxserve.llm", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build_pooled",),
     ("jaxserve.build",),
@@ -56,6 +57,8 @@ LAYERS = (
     ("jaxserve.errors", "jaxserve.shipped", "jaxserve.version"),
 )
 WITHOUT_JAX = (
+    "jaxserve.bench.commands",
+    "jaxserve.bench.serve",
     "jaxserve.cli",
     "jaxserve.tgi_launcher",
     "jaxserve.server",

@@ -1,0 +1,1 @@
+"""What does a server, an engine, a start cost? Measurements to run from a shell or from Python."""

@@ -5,6 +5,7 @@ The composition root: the one place that knows every part. What it decides it pr
 
 from __future__ import annotations
 
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,17 +19,20 @@ from starlette.applications import Starlette
 from jaxserve.adapters import Adapters
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
 from jaxserve.engine.loop import EngineLoop
+from jaxserve.engine.metrics import AttentionInUse
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import EngineLimits
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.scheduler import Scheduler
-from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes
+from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes, page_size_of
 from jaxserve.errors import ConfigError
 from jaxserve.generate import TextGenerator
 from jaxserve.identity import model_info
 from jaxserve.memory import free_bytes
 from jaxserve.models.adapters import Room
-from jaxserve.models.attention.xla import XlaAttention
+from jaxserve.models.attention.interface import AttentionBackend
+from jaxserve.models.attention.registry import Chosen, choose
+from jaxserve.models.attention_demands import demands_of
 from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
@@ -39,11 +43,14 @@ from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.server.app import create_app
 from jaxserve.server.models import NO_ADAPTERS
+from jaxserve.sharding.axes import TENSOR
 from jaxserve.sharding.mesh import make_mesh
 from jaxserve.startup import describe, dtype_of, say, use_compilation_cache, warm_up
 from jaxserve.text.formats.table import Formats, check_format_names, choose_formats
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from jaxserve.version import __version__
+
+logger = logging.getLogger(__name__)
 
 MAX_LOGPROBS = 20
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -108,14 +115,16 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         model = _model(config, folder, mesh=mesh, dtype=dtype, log=log)
         tokenizer = tokenizer_loading.result()
     kv_dtype = KV_DTYPES.get(config.engine.kv_cache_dtype, dtype)
-    around = _surroundings(model.config, mesh, dtype=dtype, kv_dtype=kv_dtype)
+    attention = choose_attention(config.engine, model.config, mesh, dtype=dtype, kv_dtype=kv_dtype)
+    say(log, f"  attention {attention.backend.name}{attention.why and f': {attention.why}'}")
+    around = _surroundings(model.config, attention.backend, mesh, dtype=dtype, kv_dtype=kv_dtype)
     sizes, reasons = choose_sizes(config.engine, around)
     for reason in reasons:
         say(log, f"  {reason}")
     limits = _limits(config.engine, sizes, tokenizer, model.config)
     runner = Runner(
         model,
-        attention=XlaAttention(),
+        attention=attention.backend,
         mesh=mesh,
         sizes=sizes,
         limits=limits,
@@ -124,7 +133,8 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         room=_room(config),
     )
     warm_up(runner, log)
-    loop = EngineLoop(_scheduler(sizes, limits), runner)
+    in_use = AttentionInUse(attention.backend.name, attention.fallback)
+    loop = EngineLoop(_scheduler(sizes, limits), runner, attention=in_use)
     return BuiltEngine(
         loop=loop,
         adapters=_adapters(config.source, folder, model, runner, loop),
@@ -160,6 +170,30 @@ def _model(
         max_model_len=most,
         quantize=source.quantize,
     )
+
+
+def choose_attention(
+    config: EngineConfig,
+    model: DecoderConfig,
+    mesh: Mesh,
+    *,
+    dtype: jnp.dtype,
+    kv_dtype: jnp.dtype,
+) -> Chosen:
+    """What is to compute attention; warns when it is xla in place of a faulty backend."""
+    device = mesh.devices.flat[0]
+    demands = demands_of(
+        model,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        page_size=page_size_of(config, device.platform),
+        device=device,
+        tensor_parallel=mesh.shape[TENSOR],
+    )
+    chosen = choose(config.attention_backend, demands, mesh)
+    if chosen.fallback == "faulty":
+        logger.warning("attention: %s; xla takes its place", chosen.why)
+    return chosen
 
 
 def _tokenizer_folder(source: ModelSource, folder: Path) -> Path:
@@ -236,13 +270,18 @@ def _scheduler(sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
 
 
 def _surroundings(
-    model: DecoderConfig, mesh: Mesh, *, dtype: jnp.dtype, kv_dtype: jnp.dtype
+    model: DecoderConfig,
+    attention: AttentionBackend,
+    mesh: Mesh,
+    *,
+    dtype: jnp.dtype,
+    kv_dtype: jnp.dtype,
 ) -> Surroundings:
     devices = list(mesh.devices.flat)
     return Surroundings(
         platform=devices[0].platform,
         free_bytes=free_bytes(devices),
-        kv_bytes_per_token=bytes_per_token(model, kv_dtype, mesh=mesh),
+        kv_bytes_per_token=bytes_per_token(model, kv_dtype, attention=attention, mesh=mesh),
         state_bytes_per_slot=state_bytes_per_slot(model, dtype, mesh=mesh),
         context=model.max_model_len,
     )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from jaxserve.models.attention.interface import AttentionSpec
+from jaxserve.models.attention_demands import spec_of
 from jaxserve.models.config import DecoderConfig, LatentConfig, LayerConfig, NormConfig
 from jaxserve.models.layers import Linear, floats, param
 from jaxserve.models.norms import Norm
@@ -64,7 +64,7 @@ class LatentAttention(nnx.Module):
     ):
         heads, outer, rank = config.num_q_heads, config.embed_dim, latent.kv_rank
         self.latent = latent
-        self.spec = AttentionSpec(scale=config.attention_scale, window=layer.window, value_dim=rank)
+        self.spec = spec_of(config, layer)
         self._init_queries(config, latent, dtype)
         self.kv_a_proj_with_mqa = Linear(
             (rank + latent.rope_dim, outer), (LATENT, EMBED), bias=latent.bias, dtype=dtype

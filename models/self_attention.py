@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxserve.models.attention.interface import AttentionSpec
+from jaxserve.models.attention_demands import spec_of
 from jaxserve.models.config import DecoderConfig, LayerConfig
 from jaxserve.models.layers import Linear, param
 from jaxserve.models.norms import Norm, normed
@@ -36,12 +36,7 @@ class Attention(nnx.Module):
         has_values = has_kv and not layer.values_are_keys
         self.config = config
         self.head_dim = row.head_dim
-        self.spec = AttentionSpec(
-            scale=config.attention_scale,
-            window=layer.window,
-            chunk=layer.chunk,
-            softcap=config.attention_softcap,
-        )
+        self.spec = spec_of(config, layer)
         self.q_proj = into_heads(heads, Q_HEADS)
         self.gate_proj = into_heads(heads, Q_HEADS) if config.attention_gate else None
         self.k_proj = into_heads(row.num_heads, KV_HEADS) if has_kv else None

@@ -19,7 +19,13 @@ from jaxserve.engine.admission import Admission
 from jaxserve.engine.backlog import Backlog
 from jaxserve.engine.masks import MaskMakers
 from jaxserve.engine.meter import Meter
-from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats, FixedSizes
+from jaxserve.engine.metrics import (
+    AttentionInUse,
+    EngineHealth,
+    EngineMetrics,
+    EngineStats,
+    FixedSizes,
+)
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
 from jaxserve.engine.step import Step
 from jaxserve.errors import EngineBusy, EngineFailed
@@ -103,13 +109,20 @@ class EngineLoop:
     """The `Engine` that generate.py talks to."""
 
     def __init__(
-        self, scheduler: Scheduler, runner: Runner, *, clock: Callable[[], float] = time.monotonic
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        *,
+        attention: AttentionInUse | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`attention` is only told, with the rest of the metrics."""
         self.limits: EngineLimits = scheduler.admission.limits
         self._admission = scheduler.admission
         self._scheduler = scheduler
         self._masks = MaskMakers(self.limits.eos_token_ids)
         self._runner = runner
+        self._attention = attention
         self._clock = clock
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._changed = threading.Condition()
@@ -189,6 +202,7 @@ class EngineLoop:
                 failed_steps=dict(self._meter.failed_steps),
                 predicted_wait_s=self._predicted_wait_s(),
                 compiled_after_ready=self._runner.num_compiled_after_ready,
+                attention=self._attention,
             )
 
     def stop(self, timeout_s: float) -> bool:

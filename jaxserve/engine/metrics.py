@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from jaxserve.engine.histogram import BATCH_SIZES, SECONDS, Histogram, token_bounds
 from jaxserve.engine.request import FinishReason
@@ -117,6 +118,14 @@ class FixedSizes:
     prefix_cache: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AttentionInUse:
+    """Which attention backend computes, and why it is not the platform's own."""
+
+    backend: str
+    fallback: Literal["none", "unsupported", "faulty"] = "none"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineMetrics:
     """Everything measured, as it was at one moment; the reader's own copy.
@@ -135,3 +144,4 @@ class EngineMetrics:
     failed_steps: dict[StepKind, int]
     predicted_wait_s: float
     compiled_after_ready: int
+    attention: AttentionInUse | None = None  # None: nothing is kept in pages

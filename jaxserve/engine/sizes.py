@@ -53,13 +53,18 @@ def _platform_defaults(platform: str) -> _Defaults:
     return _Defaults(128, 128, 2048, "keeps an accelerator's matrix units busy")
 
 
+def page_size_of(config: EngineConfig, platform: str) -> int:
+    """Tokens in a page: as asked, or as the platform likes it."""
+    return config.page_size or _platform_defaults(platform).page_size
+
+
 def choose_sizes(config: EngineConfig, around: Surroundings) -> tuple[EngineSizes, list[str]]:
     """The sizes, and a line of explanation for each.
 
     Raises ConfigError when not even one page fits, or when what is asked for contradicts itself.
     """
     defaults = _platform_defaults(around.platform)
-    page_size = config.page_size or defaults.page_size
+    page_size = page_size_of(config, around.platform)
     max_batch = config.max_batch_size or _default_batch(around, defaults)
     budget = config.token_budget or max(defaults.token_budget, max_batch)
     state_bytes = max_batch * around.state_bytes_per_slot

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
 from jaxserve.models.attention.kv_row import KVRow
 
@@ -54,16 +55,17 @@ class AttentionSpec:
 class AttentionBackend(Protocol):
     """Write and attend in one call."""
 
-    page_axes: tuple[str | None, ...]
-    """Logical axes of one layer's pages, for sharding."""
-
     def init_pages(
         self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
         """Empty pages of `row`s, in this backend's layout (trace it for the shape alone).
 
-        int8 and float8_e4m3fn mean values with a scale for each vector.
+        int8 and float8_e4m3fn mean a byte a number, with scales or without as the backend has it.
         """
+        ...
+
+    def page_sharding(self, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+        """Where one layer's pages of `shape` go: KV heads are split where the mesh divides them."""
         ...
 
     def __call__(
@@ -87,4 +89,44 @@ class AttentionBackend(Protocol):
         layer's, which has written them in this step. `sinks` are scores of one more token that all
         queries of a head see, whose value is zero (arXiv:2309.17453).
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDemand:
+    """What one layer asks of a backend."""
+
+    row: KVRow
+    num_q_heads: int
+    spec: AttentionSpec
+    sinks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What a model asks of a backend, and where it is to run."""
+
+    layers: tuple[LayerDemand, ...]  # each kind once
+    dtype: jnp.dtype  # of queries
+    kv_dtype: jnp.dtype
+    page_size: int
+    platform: str
+    compute_capability: str | None = None  # of an NVIDIA GPU: 9.0 is Hopper's
+    tensor_parallel: int = 1
+
+
+class PagedBackend(AttentionBackend, Protocol):
+    """One that serves: it has a name, and says beforehand what it does not do."""
+
+    @property
+    def name(self) -> str: ...
+
+    def refusal(self, demands: Demands) -> str | None:
+        """The first thing asked that it does not do, in words; None when it does it all."""
+        ...
+
+    def write(
+        self, pages: jax.Array, k: jax.Array, v: jax.Array | None, metadata: AttentionMetadata
+    ) -> jax.Array:
+        """Only the writing."""
         ...

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.softcap import softcapped
 from jaxserve.sharding import axes
+from jaxserve.sharding.rules import sharding
 
 QUERY_BLOCK_TOKENS = 512
 _MASKED = -1e30  # not -inf: a row of no tokens must not make a NaN
@@ -26,8 +28,6 @@ class UnpagedAttention:
     own; L above a block is a multiple of it.
     """
 
-    page_axes: tuple[str | None, ...] = (None, None, axes.KV_HEADS, axes.HEAD_DIM)
-
     def __init__(self, *, causal: bool):
         self._causal = causal
 
@@ -36,6 +36,9 @@ class UnpagedAttention:
     ) -> jax.Array:
         shape = (num_pages * page_size, row.num_parts, row.num_heads, row.head_dim)
         return jnp.zeros(shape, dtype)
+
+    def page_sharding(self, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+        return sharding((None, None, axes.KV_HEADS, axes.HEAD_DIM), shape, mesh)
 
     def __call__(
         self,

@@ -12,12 +12,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
 from jaxserve.models.attention import kept
-from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec, row_of_token
+from jaxserve.models.attention.interface import (
+    AttentionMetadata,
+    AttentionSpec,
+    Demands,
+    row_of_token,
+)
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.softcap import softcapped
 from jaxserve.sharding import axes
+from jaxserve.sharding.rules import sharding
 
 KV_CHUNK_TOKENS = 128
 QUERY_BLOCK_TOKENS = 64
@@ -61,7 +68,10 @@ class XlaAttention:
     """Pages are [P, 2, K, page_size, H], keys first, or [P, 1, K, page_size, H] where keys hold the
     values. Of int8 and fp8 there is a scale at the end of H (`kept.py`)."""
 
-    page_axes: tuple[str | None, ...] = (axes.PAGES, None, axes.KV_HEADS, None, axes.HEAD_DIM)
+    name = "xla"
+
+    def refusal(self, demands: Demands) -> str | None:
+        return None
 
     def init_pages(
         self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
@@ -69,6 +79,14 @@ class XlaAttention:
         length = kept.length(row.head_dim, dtype)
         shape = (num_pages, row.num_parts, row.num_heads, page_size, length)
         return jnp.zeros(shape, kept.stored_as(dtype))
+
+    def page_sharding(self, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+        return sharding((axes.PAGES, None, axes.KV_HEADS, None, axes.HEAD_DIM), shape, mesh)
+
+    def write(
+        self, pages: jax.Array, k: jax.Array, v: jax.Array | None, metadata: AttentionMetadata
+    ) -> jax.Array:
+        return _write(pages, k, v, metadata)
 
     def __call__(
         self,

@@ -2,21 +2,24 @@
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.sharding import axes
+from jaxserve.sharding.rules import sharding
 
 
 class DenseAttention:
     """Pages are [P, page_size, 1 or 2, K, H]: another layout than the product's, on purpose."""
 
-    page_axes: tuple[str | None, ...] = (axes.PAGES, None, None, axes.KV_HEADS, axes.HEAD_DIM)
-
     def init_pages(
         self, *, num_pages: int, page_size: int, row: KVRow, dtype: jnp.dtype
     ) -> jax.Array:
         return jnp.zeros((num_pages, page_size, row.num_parts, row.num_heads, row.head_dim), dtype)
+
+    def page_sharding(self, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+        return sharding((axes.PAGES, None, None, axes.KV_HEADS, axes.HEAD_DIM), shape, mesh)
 
     def __call__(
         self,

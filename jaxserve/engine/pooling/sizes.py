@@ -54,7 +54,7 @@ def choose_pooling_sizes(
 
 
 def _refuse_pages(config: EngineConfig) -> None:
-    for name in ("page_size", "num_pages", "kv_cache_dtype"):
+    for name in ("page_size", "num_pages", "kv_cache_dtype", "attention_backend"):
         value = getattr(config, name)
         if value not in (None, "auto"):
             raise ConfigError(

@@ -31,6 +31,10 @@ def _write_gauges(page: Exposition, measured: Measured) -> None:
         ("page_size_tokens", "Tokens in a page of the KV cache.", sizes.page_size),
     ):
         page.gauge(f"jaxserve_{name}", told, value)
+    if engine.attention is not None:
+        labels = {"backend": engine.attention.backend, "fallback": engine.attention.fallback}
+        told = "What computes attention; a fallback is xla in place of the platform's own."
+        page.gauge("jaxserve_attention_info", told, [(labels, 1)])
     states = {"used": stats.used_pages, "cached": stats.cached_pages, "free": num_free}
     page.gauge(
         "jaxserve_kv_pages",

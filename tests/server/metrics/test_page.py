@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from jaxserve.config import MetricsFamily, ServerConfig
 from jaxserve.engine.loop import EngineLoop
+from jaxserve.engine.metrics import AttentionInUse
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.generate import TextGenerator
@@ -129,6 +130,7 @@ EXPECTED: list[tuple[str, str, dict[str, set[str]]]] = [
     ("jaxserve_engine_stalled_seconds", "gauge", {}),
     ("jaxserve_draining", "gauge", {}),
     ("jaxserve_kv_pages", "gauge", {"state": {"used", "cached", "free"}}),
+    ("jaxserve_attention_info", "gauge", {"backend": {"xla"}, "fallback": {"faulty"}}),
     ("jaxserve_compilations_after_ready_total", "counter", {}),
     ("jaxserve_discarded_tokens_total", "counter", {}),
     ("jaxserve_nonfinite_logits_total", "counter", {}),
@@ -194,7 +196,7 @@ def serving(*, max_queued: int = 64, **config: Any) -> Iterator[Served]:
     )
     runner = FakeRunner(4, vocab_size=ByteTokenizer.vocab_size, eos_token_id=EOS)
     runner.next_token = lambda history: ord("a") + len(history) % 26
-    loop = EngineLoop(scheduler, runner)
+    loop = EngineLoop(scheduler, runner, attention=AttentionInUse("xla", "faulty"))
     app = create_app(
         TextGenerator(loop, ByteTokenizer()),
         model=MODEL,

@@ -41,6 +41,7 @@ from jaxserve.models.kv_cache import bytes_per_token
 from jaxserve.models.loading import LoadedModel, adapter_modules, load_model, make_model
 from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
+from jaxserve.phases import DEVICES, POOL, WEIGHTS, Phases
 from jaxserve.server.app import create_app
 from jaxserve.server.models import NO_ADAPTERS
 from jaxserve.sharding.axes import TENSOR
@@ -97,11 +98,14 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
     )
 
 
-def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngine:
+def build_engine(
+    config: ServeConfig, *, log: TextIO = sys.stderr, phases: Phases | None = None
+) -> BuiltEngine:
     """Load the model, choose the sizes, compile every program.
 
     Raises ConfigError and CheckpointError. Prints what it does and decides to `log`.
     """
+    phases = phases or Phases()
     use_compilation_cache(config.engine)
     check_format_names(tools=config.source.tool_format, reasoning=config.source.reasoning_format)
     folder = resolve(config.source.model, revision=config.source.revision)
@@ -110,10 +114,12 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
     )
     dtype = dtype_of(config.source, mesh.devices.flat[0])
     say(log, f"jaxserve {__version__} on {describe(mesh)}, loading {folder}")
+    phases.end(DEVICES)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
         tokenizer_loading = pool.submit(load_tokenizer, _tokenizer_folder(config.source, folder))
         model = _model(config, folder, mesh=mesh, dtype=dtype, log=log)
         tokenizer = tokenizer_loading.result()
+    phases.end(WEIGHTS)
     kv_dtype = KV_DTYPES.get(config.engine.kv_cache_dtype, dtype)
     attention = choose_attention(config.engine, model.config, mesh, dtype=dtype, kv_dtype=kv_dtype)
     say(log, f"  attention {attention.backend.name}{attention.why and f': {attention.why}'}")
@@ -132,7 +138,8 @@ def build_engine(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltEngin
         kv_dtype=kv_dtype,
         room=_room(config),
     )
-    warm_up(runner, log)
+    phases.end(POOL)
+    warm_up(runner, log, phases)
     in_use = AttentionInUse(attention.backend.name, attention.fallback)
     loop = EngineLoop(_scheduler(sizes, limits), runner, attention=in_use)
     return BuiltEngine(

@@ -30,6 +30,7 @@ from jaxserve.models.encoders.registry import labels_of
 from jaxserve.models.hub import resolve
 from jaxserve.models.pooled_config import PooledConfig
 from jaxserve.models.pooled_loading import LoadedPooledModel, is_pooled, load_pooled_model
+from jaxserve.phases import DEVICES, POOL, WEIGHTS, Phases
 from jaxserve.pooling import PooledTask, TextPooler
 from jaxserve.server.app import create_app
 from jaxserve.sharding.mesh import make_mesh
@@ -67,13 +68,13 @@ class BuiltPooler:
         return self.model, self.sizes, self.facts
 
 
-def build(config: ServeConfig) -> tuple[BuiltEngine | BuiltPooler, Starlette]:
+def build(config: ServeConfig, phases: Phases) -> tuple[BuiltEngine | BuiltPooler, Starlette]:
     """The engine and the app for a model of either kind; raises as the builders do."""
     folder = resolve(config.source.model, revision=config.source.revision)
     if is_pooled(folder):
-        pooler = build_pooler(config)
+        pooler = build_pooler(config, phases=phases)
         return pooler, build_pooled_app(config, pooler)
-    engine = build_engine(config)
+    engine = build_engine(config, phases=phases)
     return engine, build_app(config, engine)
 
 
@@ -98,11 +99,14 @@ def build_pooled_app(config: ServeConfig, built: BuiltPooler) -> Starlette:
     )
 
 
-def build_pooler(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltPooler:
+def build_pooler(
+    config: ServeConfig, *, log: TextIO = sys.stderr, phases: Phases | None = None
+) -> BuiltPooler:
     """Load a model that embeds or classifies, choose the sizes, compile every program.
 
     Raises ConfigError and CheckpointError. Prints what it does and decides to `log`.
     """
+    phases = phases or Phases()
     _refuse_meaningless(config.source)
     use_compilation_cache(config.engine)
     folder = resolve(config.source.model, revision=config.source.revision)
@@ -110,7 +114,9 @@ def build_pooler(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltPoole
     mesh = make_mesh(
         tensor_parallel=config.mesh.tensor_parallel, expert_parallel=config.mesh.expert_parallel
     )
+    phases.end(DEVICES)
     model, tokenizer = _load(config, folder, mesh, log)
+    phases.end(WEIGHTS)
     sizes, reasons = choose_pooling_sizes(
         config.engine,
         platform=mesh.devices.flat[0].platform,
@@ -125,7 +131,8 @@ def build_pooler(config: ServeConfig, *, log: TextIO = sys.stderr) -> BuiltPoole
         token_budget=sizes.token_budget,
     )
     runner = PoolingRunner(model, mesh=mesh, buckets=buckets)
-    warm_up(runner, log)
+    phases.end(POOL)
+    warm_up(runner, log, phases)
     return BuiltPooler(
         loop=EngineLoop(_scheduler(config, buckets, sizes, model, tokenizer), runner),
         runner=runner,

@@ -144,6 +144,8 @@ class ServerConfig:
     """The least that is logged; info has a line for every finished request."""
     log_format: Literal["text", "json"] = "text"
     """How log lines look; json is an object a line."""
+    startup_report: Path | None = None
+    """File that tells, once the server is ready, how long each part of the start took (JSON)."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
 

@@ -6,7 +6,7 @@ import ipaddress
 import json
 import socket
 import sys
-import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxserve.build_pooled import build
 from jaxserve.config import ServeConfig, ServerConfig
 from jaxserve.errors import ConfigError
 from jaxserve.logs import log_to_stderr
+from jaxserve.phases import IMPORTS, READY, process_phases
 from jaxserve.server.models import ModelInfo
 from jaxserve.version import __version__
 
@@ -36,17 +37,22 @@ def serve(config: ServeConfig) -> None:
 
     The address is taken before anything slow happens, so that one in use is said at once.
     """
-    started = time.perf_counter()
+    phases = process_phases()
+    phases.end(IMPORTS)
     log_to_stderr(level=config.server.log_level, form=config.server.log_format)
     listening = _listen(config.server)
     _warn_if_open(config.server)
-    built, app = build(config)
-    server = _Server(app, config.server)
-    server.greeting = _greeting(
-        app.state.server.model,
-        _url(config.server, listening),
-        seconds=time.perf_counter() - started,
-    )
+    built, app = build(config, phases)
+    url = _url(config.server, listening)
+
+    def on_ready() -> None:
+        phases.end(READY)
+        if config.server.startup_report is not None:
+            phases.write(config.server.startup_report)
+        print(f"  {phases}", file=sys.stderr, flush=True)
+        print(_greeting(app.state.server.model, url, seconds=phases.total_s), flush=True)
+
+    server = _Server(app, config.server, on_ready)
     try:
         server.run(sockets=[listening])
     finally:
@@ -57,9 +63,7 @@ def serve(config: ServeConfig) -> None:
 class _Server(uvicorn.Server):
     """Says when it is ready, and lets the app refuse new work from the signal on."""
 
-    greeting = ""
-
-    def __init__(self, app: Starlette, config: ServerConfig):
+    def __init__(self, app: Starlette, config: ServerConfig, on_ready: Callable[[], None]):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -71,11 +75,12 @@ class _Server(uvicorn.Server):
             )
         )
         self._app = app
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            print(self.greeting, flush=True)
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new work and stop when the rest is done; a second signal stops at once.

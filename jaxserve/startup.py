@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Never, Protocol, TextIO
+from typing import Protocol, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxserve.config import EngineConfig, ModelSource
+from jaxserve.phases import COMPILE, WARM_UP, Phases
 
 
 class WarmsUp(Protocol):
@@ -24,22 +26,23 @@ class WarmsUp(Protocol):
     def warm_up(self, *, threads: int, on_compiled: Callable[[str, float], None]) -> None: ...
 
 
-def warm_up(runner: WarmsUp, log: TextIO) -> None:
+def warm_up(runner: WarmsUp, log: TextIO, phases: Phases) -> None:
     started = time.perf_counter()
+    numbers = itertools.count(1)
     bar = tqdm(  # disable=None: no bar where nobody watches
         total=runner.num_programs, desc="compiling", unit="program", file=log, disable=None
     )
+
+    def on_compiled(name: str, seconds: float) -> None:
+        bar.set_postfix_str(name)
+        bar.update()
+        if next(numbers) == runner.num_programs:
+            phases.end(COMPILE)
+
     with bar:
-        runner.warm_up(
-            threads=os.cpu_count() or 1,
-            on_compiled=lambda name, _seconds: _advance(bar, name),
-        )
+        runner.warm_up(threads=os.cpu_count() or 1, on_compiled=on_compiled)
+    phases.end(WARM_UP)
     say(log, f"  {runner.num_programs} programs in {time.perf_counter() - started:.1f} s")
-
-
-def _advance(bar: tqdm[Never], name: str) -> None:
-    bar.set_postfix_str(name)
-    bar.update()
 
 
 def dtype_of(source: ModelSource, device: jax.Device) -> jnp.dtype:

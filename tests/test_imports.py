@@ -53,7 +53,7 @@ LAYERS = (
     ("jaxserve.models",),
     ("jaxserve.sharding",),
     ("jaxserve.engine.constraint", "jaxserve.engine.histogram", "jaxserve.engine.request"),
-    ("jaxserve.config", "jaxserve.logs"),
+    ("jaxserve.config", "jaxserve.logs", "jaxserve.phases"),
     ("jaxserve.errors", "jaxserve.shipped", "jaxserve.version"),
 )
 WITHOUT_JAX = (

@@ -16,6 +16,7 @@ import jax
 import pytest
 from openai import OpenAI
 
+from jaxserve.phases import COMPILE, DEVICES, IMPORTS, POOL, READY, WARM_UP, WEIGHTS
 from tests.live.conftest import ANSWER_S, Live
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,6 +27,7 @@ class Launched:
     process: subprocess.Popen[str]
     ready: str
     curl: str
+    report: Path
 
     @property
     def client(self) -> OpenAI:
@@ -35,18 +37,20 @@ class Launched:
 
 
 @pytest.fixture
-def launched(live: Live) -> Iterator[Launched]:
+def launched(live: Live, tmp_path: Path) -> Iterator[Launched]:
     """`jaxserve serve --port 0`, which finds its programs where the live server left them."""
     environment = {
         **os.environ,
         "JAXSERVE_COMPILATION_CACHE": str(jax.config.jax_compilation_cache_dir),  # type: ignore[attr-defined]
     }
+    report = tmp_path / "report.json"
     command = [sys.executable, "-m", "jaxserve.cli", "serve", "--port", "0"]
+    command += ["--startup-report", str(report)]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
-    yield Launched(process, process.stdout.readline(), process.stdout.readline())
+    yield Launched(process, process.stdout.readline(), process.stdout.readline(), report)
     process.kill()
     process.wait()
     process.stdout.close()
@@ -55,6 +59,9 @@ def launched(live: Live) -> Iterator[Launched]:
 def test_it_says_that_it_is_ready_and_what_to_try(launched: Launched) -> None:
     assert "is ready: tiny-chat at http://127.0.0.1:" in launched.ready
     done = subprocess.run(launched.curl, shell=True, capture_output=True, text=True, check=True)
+    parts = json.loads(launched.report.read_text())["seconds"]
+    assert list(parts) == [IMPORTS, DEVICES, WEIGHTS, POOL, COMPILE, WARM_UP, READY]
+    assert f"after {sum(parts.values()):.1f} s" in launched.ready
     assert "Paris" in json.loads(done.stdout)["choices"][0]["message"]["content"]
 
 

@@ -42,6 +42,7 @@ from jaxserve.models.loading import LoadedModel, adapter_modules, load_model, ma
 from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.phases import DEVICES, POOL, WEIGHTS, Phases
+from jaxserve.profiling import profiler
 from jaxserve.server.app import create_app
 from jaxserve.server.models import NO_ADAPTERS
 from jaxserve.sharding.axes import TENSOR
@@ -89,12 +90,11 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
     return create_app(
         TextGenerator(built.loop, built.tokenizer),
         model=replace(model_info(config.source, built), adapters=built.adapters or NO_ADAPTERS),
-        config=config.server,
-        tgi=config.tgi,
-        engine_health=built.loop.health,
-        engine_metrics=built.loop.metrics,
+        config=config,
+        engine=built.loop,
         generation_config=_generation_config(config.source, built.folder),
         formats=built.formats,
+        profiler=profiler(config.server),
     )
 
 
@@ -116,7 +116,7 @@ def build_engine(
     say(log, f"jaxserve {__version__} on {describe(mesh)}, loading {folder}")
     phases.end(DEVICES)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
-        tokenizer_loading = pool.submit(load_tokenizer, _tokenizer_folder(config.source, folder))
+        tokenizer_loading = pool.submit(_tokenizer, config.source, folder)
         model = _model(config, folder, mesh=mesh, dtype=dtype, log=log)
         tokenizer = tokenizer_loading.result()
     phases.end(WEIGHTS)
@@ -201,6 +201,10 @@ def choose_attention(
     if chosen.fallback == "faulty":
         logger.warning("attention: %s; xla takes its place", chosen.why)
     return chosen
+
+
+def _tokenizer(source: ModelSource, folder: Path) -> FolderTokenizer:
+    return load_tokenizer(_tokenizer_folder(source, folder), chat_template=source.chat_template)
 
 
 def _tokenizer_folder(source: ModelSource, folder: Path) -> Path:

@@ -32,6 +32,7 @@ from jaxserve.models.pooled_config import PooledConfig
 from jaxserve.models.pooled_loading import LoadedPooledModel, is_pooled, load_pooled_model
 from jaxserve.phases import DEVICES, POOL, WEIGHTS, Phases
 from jaxserve.pooling import PooledTask, TextPooler
+from jaxserve.profiling import profiler
 from jaxserve.server.app import create_app
 from jaxserve.sharding.mesh import make_mesh
 from jaxserve.startup import describe, dtype_of, say, use_compilation_cache, warm_up
@@ -90,12 +91,11 @@ def build_pooled_app(config: ServeConfig, built: BuiltPooler) -> Starlette:
     return create_app(
         TextPooler(built.loop, built.tokenizer, task),
         model=model_info(config.source, built),
-        config=config.server,
-        engine_health=built.loop.health,
-        engine_metrics=built.loop.metrics,
+        config=config,
+        engine=built.loop,
         generation_config={},
         formats=Formats(),
-        tgi=config.tgi,
+        profiler=profiler(config.server),
     )
 
 
@@ -157,8 +157,8 @@ def _refuse_meaningless(source: ModelSource) -> None:
             f"load_format is {source.load_format}, and random weights are made of models that "
             "generate only; leave it out"
         )
-    for name in ("tool_format", "reasoning_format"):
-        if getattr(source, name) != "auto":
+    for name in ("tool_format", "reasoning_format", "chat_template"):
+        if getattr(source, name) not in ("auto", None):
             raise ConfigError(
                 f"{name} is {getattr(source, name)}, and this model writes no text; leave it out"
             )

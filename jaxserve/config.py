@@ -60,6 +60,9 @@ class ModelSource:
     name is taken."""
     generation_config: Literal["auto", "off"] = "auto"
     """auto: the model's generation_config.json sets the defaults of sampling params."""
+    chat_template: Path | None = None
+    """File with a chat template to use in place of the model's own: Jinja, or JSON as
+    tokenizer_config.json that has one."""
     tool_format: str = "auto"
     """How the model writes tool calls; docs/formats.md lists them. auto: as its template says."""
     reasoning_format: str = "auto"
@@ -134,6 +137,10 @@ class ServerConfig:
     """One more path that answers as /health does. Vertex AI names it in AIP_HEALTH_ROUTE."""
     predict_route: Route = ""
     """One more path that answers as /vertex does. Vertex AI names it in AIP_PREDICT_ROUTE."""
+    profile_dir: Path | None = None
+    """Folder for traces of the device that /start_profile and /stop_profile take; unset: 404."""
+    dev_routes: bool = False
+    """Answer /reset_prefix_cache, which slows others down."""
     lora_routes: bool = False
     """Let clients load adapters from folders of this machine: /v1/load_lora_adapter."""
     strict: bool = False
@@ -148,6 +155,31 @@ class ServerConfig:
     """File that tells, once the server is ready, how long each part of the start took (JSON)."""
     shutdown_timeout: Annotated[float, Ge(0)] = 90.0
     """Seconds that running requests get to finish after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """What requests mean where the servers that this one stands in for differ."""
+
+    tgi_compat: bool = False
+    """Chats go on with a last message of the assistant unless they say otherwise, as TGI's do."""
+    accept_any_model: bool = False
+    """Serve the model under any name that a request has for it."""
+    clamp_max_tokens: bool = False
+    """Cut a max_tokens that the context has no room for, which is else answered 400."""
+    default_max_tokens: Count | None = None
+    """Most tokens of an answer to a request that sets no limit. Default: what the context has
+    left; 16 for /v1/completions."""
+    enable_force_include_usage: bool = False
+    """End every stream of /v1 with its usage, as if include_usage were set."""
+    exclude_tools_when_tool_choice_none: bool = False
+    """Leave tools out of the prompt when none may be called; prompts then begin differently."""
+    merge_system_messages: bool = True
+    """Make one of the system messages a chat begins with if its template refuses several."""
+    trust_request_chat_template: bool = False
+    """Render chats with the chat_template that a request brings, in the sandbox like any other."""
+    grammar_support: bool = True
+    """Hold output to a form (JSON, regular expressions, forced calls) when asked; else 400."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +206,7 @@ class ServeConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
+    api: ApiConfig = field(default_factory=ApiConfig)
     tgi: TgiConfig = field(default_factory=TgiConfig)
 
 
@@ -213,6 +246,7 @@ def _known_keys() -> dict[str, list[str]]:
         "mesh": MeshConfig,
         "engine": EngineConfig,
         "server": ServerConfig,
+        "api": ApiConfig,
         "tgi": TgiConfig,
     }
     return {name: [f.name for f in fields(cls)] for name, cls in classes.items()}

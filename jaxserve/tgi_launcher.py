@@ -111,6 +111,13 @@ FLAGS = (
         read=int,
         env=("NUM_SHARD", "SM_NUM_GPUS"),
     ),
+    Flag(name="tokenizer-config-path", sets=("source", "chat_template"), read=Path),
+    Flag(
+        name="disable-grammar-support",
+        sets=("api", "grammar_support"),
+        read=lambda text: not _switch(text),
+        is_switch=True,
+    ),
     Flag(name="max-concurrent-requests", sets=("engine", "max_concurrent_requests"), read=int),
     Flag(
         name="max-input-tokens",
@@ -168,7 +175,6 @@ FLAGS = (
     Flag(name="rope-scaling", read=_refused(_NO_ROPE)),
     Flag(name="rope-factor", read=_refused(_NO_ROPE)),
     Flag(name="speculate", read=_refused("speculative decoding is not offered yet")),
-    Flag(name="tokenizer-config-path", read=_refused("put the file into the model's folder")),
     Flag(name="ngrok", is_switch=True, read=_refused("tunnels are not offered")),
     Flag(name="ngrok-authtoken", read=_refused("tunnels are not offered")),
     Flag(name="ngrok-edge", read=_refused("tunnels are not offered")),

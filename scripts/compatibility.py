@@ -16,12 +16,11 @@ from jaxserve.server.error_styles import OLLAMA, TGI
 from jaxserve.server.fields import WireModel
 from jaxserve.server.ollama import schema as ollama
 from jaxserve.server.openai import embeddings, response_schema
-from jaxserve.server.refusals import CHAT, CHAT_TEMPLATE, COMPLETIONS, Refusal
+from jaxserve.server.refusals import CHAT, COMPLETIONS, Refusal
 from jaxserve.server.routes import ROWS
 from jaxserve.server.row import Row
 from jaxserve.server.schema import ChatBody, CompletionBody
 from jaxserve.server.tgi import schema as tgi
-from jaxserve.server.tokenize import ConversationBody
 from jaxserve.server.vllm import classify, score
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
@@ -40,7 +39,6 @@ column.
 REFUSED: dict[type[WireModel], tuple[Refusal, ...]] = {
     ChatBody: CHAT,
     CompletionBody: COMPLETIONS,
-    ConversationBody: (CHAT_TEMPLATE,),
     ollama.OllamaChatBody: ollama.REFUSED,
     ollama.OllamaGenerateBody: ollama.REFUSED,
     ollama.Options: ollama.REFUSED_OPTIONS,

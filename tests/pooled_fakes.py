@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from jaxserve.config import ServerConfig
+from jaxserve.config import ServeConfig, ServerConfig
 from jaxserve.engine.metrics import EngineHealth, EngineMetrics, EngineStats, EngineTotals
 from jaxserve.engine.pooling.request import PooledDelta, PooledRequest
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta
@@ -111,6 +111,12 @@ class FakePoolingEngine:
     def health(self) -> EngineHealth:
         return EngineHealth(alive=True, failure=None, stalled_s=0.0)
 
+    def metrics(self) -> EngineMetrics:
+        raise AssertionError("nobody asks for metrics here")
+
+    def reset_prefix_cache(self) -> None:
+        raise AssertionError("there is none")
+
     def stats(self) -> EngineStats:
         return EngineStats(
             running=0, waiting=0, used_pages=0, cached_pages=0, total_pages=0, totals=EngineTotals()
@@ -135,10 +141,6 @@ class FakePoolingEngine:
         return PooledDelta(request_id=request.id, finish_reason=FinishReason.STOP, vector=vector)
 
 
-def no_metrics() -> EngineMetrics:
-    raise AssertionError("nobody asks for metrics here")
-
-
 def make_pooled_app(
     engine: FakePoolingEngine, task: PooledTask = EMBEDS, *, config: ServerConfig | None = None
 ) -> Starlette:
@@ -152,9 +154,8 @@ def make_pooled_app(
             fingerprint="fp",
             task=task.task,
         ),
-        config=config or ServerConfig(),
-        engine_health=engine.health,
-        engine_metrics=no_metrics,
+        config=ServeConfig(server=config or ServerConfig()),
+        engine=engine,
         generation_config={},
         formats=Formats(),
     )

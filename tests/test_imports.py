@@ -19,7 +19,7 @@ LAYERS = (
     ("jaxserve.launch", "jaxserve.llm", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build_pooled",),
     ("jaxserve.build",),
-    ("jaxserve.adapters", "jaxserve.identity"),
+    ("jaxserve.adapters", "jaxserve.identity", "jaxserve.profiling"),
     ("jaxserve.startup",),
     ("jaxserve.server",),
     ("jaxserve.pooling",),

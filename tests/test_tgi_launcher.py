@@ -43,6 +43,17 @@ def test_flags_of_a_usual_command_line_arrive(served: list[ServeConfig]) -> None
     assert config.tgi.max_best_of == 3
 
 
+def test_templates_and_grammars_are_as_tgi_is_told(
+    served: list[ServeConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tgi_launcher.main(["--tokenizer-config-path", "/a/b.json", "--disable-grammar-support"])
+    assert served[0].source.chat_template == Path("/a/b.json")
+    assert not served[0].api.grammar_support
+    monkeypatch.setenv("DISABLE_GRAMMAR_SUPPORT", "false")
+    tgi_launcher.main([])
+    assert served[1].api.grammar_support
+
+
 def test_what_weights_are_stored_as_is_read_from_them(served: list[ServeConfig]) -> None:
     for text, made in (("awq", None), ("eetq", "int8"), ("bitsandbytes-nf4", "int4")):
         config, _ = translate({"quantize": text, "kv-cache-dtype": "fp8_e4m3fn"})

@@ -83,6 +83,8 @@ class ByteTokenizer:
                 )
         tools = "".join(f"tool: {tool['function']['name']}\n" for tool in options.tools or ())
         said = "".join(f"{line['role']}: {line['content']}\n" for line in lines)
+        if options.template is not None:  # one that is told before what everybody says
+            return options.template + said
         if options.continue_final_message:
             return f"<s>{tools}{said[:-1]}"
         return f"<s>{tools}{said}" + "assistant: " * options.add_generation_prompt
@@ -148,10 +150,12 @@ class ScriptedEngine:
     refuse: Exception | None = None
     max_running: int | None = None
     num_cached_tokens: int = 0
+    fixed_health: EngineHealth | None = None
     submitted: list[Request] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     counted_as: list[FinishReason] = field(default_factory=list)  # the aborted ones
     num_steps: int = 0
+    num_resets: int = 0
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -201,8 +205,13 @@ class ScriptedEngine:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._allowed_steps == 0, timeout=5.0)
 
+    def reset_prefix_cache(self) -> None:
+        self.num_resets += 1
+
     def health(self) -> EngineHealth:
-        return EngineHealth(alive=self._thread.is_alive(), failure=None, stalled_s=0.0)
+        return self.fixed_health or EngineHealth(
+            alive=self._thread.is_alive(), failure=None, stalled_s=0.0
+        )
 
     def metrics(self) -> EngineMetrics:
         """Those of an engine that nobody has used."""

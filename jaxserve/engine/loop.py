@@ -63,6 +63,10 @@ class Scheduler(Protocol):
         """End a request; None when it is unknown or has ended."""
         ...
 
+    def reset_prefix_cache(self) -> None:
+        """Let no later request find what was computed so far."""
+        ...
+
     def schedule(self) -> Step | None:
         """Plan the next step; None when there is nothing to compute."""
         ...
@@ -128,6 +132,7 @@ class EngineLoop:
         self._changed = threading.Condition()
         self._submitted: list[Request] = []
         self._aborted: list[tuple[str, FinishReason]] = []
+        self._resets_prefix_cache = False
         self._unfinished = Backlog()  # submitted, and no last delta yet
         self._failure: str | None = None
         self._stopping = False
@@ -172,6 +177,12 @@ class EngineLoop:
             if request_id in self._unfinished:
                 self._aborted.append((request_id, reason))
                 self._notify()
+
+    def reset_prefix_cache(self) -> None:
+        """Let no request that comes after this find what was computed before."""
+        with self._changed:
+            self._resets_prefix_cache = True
+            self._notify()
 
     def uses_adapter(self, adapter: int) -> bool:
         """Whether a request that has not ended uses it, counted from 1."""
@@ -264,14 +275,21 @@ class EngineLoop:
     def _wait_for_work(self, is_flying: bool) -> bool:
         """Wait until there is something to do; False when all is done and it shall stop."""
         with self._changed:
-            while not (is_flying or self._unfinished or self._stopping):
+            while not (is_flying or self._has_work or self._stopping):
                 self._changed.wait()
-            return is_flying or bool(self._unfinished)
+            return is_flying or self._has_work
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._unfinished) or self._resets_prefix_cache
 
     def _take_in(self) -> list[TokenDelta]:
         with self._changed:
             submitted, self._submitted = self._submitted, []
             aborted, self._aborted = self._aborted, []
+            resets, self._resets_prefix_cache = self._resets_prefix_cache, False
+        if resets:
+            self._scheduler.reset_prefix_cache()
         for request in submitted:
             self._scheduler.add(request)
         self._masks.ask(submitted)

@@ -110,6 +110,10 @@ class PagePool:
                 del self._cached[page]
                 self._free.append(page)
 
+    def forget_all(self) -> None:
+        """Drop every page from the index; held ones stay with their holders."""
+        self.forget([*self._page_of])
+
     def check(self, held: Iterable[Sequence[int]] | None = None) -> None:
         """Assert that the books add up; with `held`, also against every holder's own pages."""
         free, cached = set(self._free), set(self._cached)

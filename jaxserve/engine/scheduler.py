@@ -96,6 +96,10 @@ class Scheduler:
         self._end(request, reason)
         return _last_delta(request, error=error)
 
+    def reset_prefix_cache(self) -> None:
+        """Let no later request find what was computed so far."""
+        self._pool.forget_all()
+
     def schedule(self) -> Step | None:
         """Plan the next step and count it as computed; None when there is nothing to compute.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,8 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from jaxserve.config import ServerConfig, TgiConfig
-from jaxserve.engine.metrics import EngineHealth, EngineMetrics
+from jaxserve.config import ServeConfig, ServerConfig
 from jaxserve.errors import JaxserveError
 from jaxserve.generate import TextGenerator
 from jaxserve.pooling import TextPooler
@@ -34,35 +34,32 @@ from jaxserve.server.models import ModelInfo
 from jaxserve.server.routes import rows_for
 from jaxserve.server.row import Row
 from jaxserve.server.sampling import sampling_defaults
-from jaxserve.server.state import ServerState
+from jaxserve.server.state import EngineView, Profiler, ServerState
 from jaxserve.text.calls.reader import AnswerFormats
 from jaxserve.text.formats.table import Formats
-
-DEFAULT_TGI = TgiConfig()
 
 
 def create_app(
     text: TextGenerator | TextPooler,
     *,
     model: ModelInfo,
-    config: ServerConfig,
-    engine_health: Callable[[], EngineHealth],
-    engine_metrics: Callable[[], EngineMetrics],
+    config: ServeConfig,
+    engine: EngineView,
     generation_config: Mapping[str, Any],
     formats: Formats,
-    tgi: TgiConfig = DEFAULT_TGI,
+    profiler: Profiler | None = None,
 ) -> Starlette:
     """The ASGI app; its start-up starts `text` on the event loop that serves.
 
-    `generation_config` sets the defaults of sampling params; empty means the API's own. `formats`
-    are those the model writes tool calls and reasoning in. Setting
-    `app.state.server.draining` makes it refuse new work and report itself not healthy.
+    `engine` is the one below `text`. `generation_config` sets the defaults of sampling params;
+    empty means the API's own. `formats` are those the model writes tool calls and reasoning in.
+    Setting `app.state.server.draining` makes it refuse new work and report itself not healthy.
     """
-    rows = rows_for(config)
+    rows = rows_for(config.server)
     measures = ServerMeasures()
     app = Starlette(
         routes=[Route(row.path, row.endpoint, methods=row.methods) for row in rows],
-        middleware=_middleware(config, rows, measures),
+        middleware=_middleware(config.server, rows, measures),
         exception_handlers={
             HTTPException: answer_error,
             JaxserveError: answer_error,
@@ -74,18 +71,17 @@ def create_app(
     app.router.default = unknown_route
     app.state.server = ServerState(
         text=text,
-        model=model,
+        model=replace(model, accepts_any=config.api.accept_any_model),
         defaults=sampling_defaults(generation_config),
-        strict=config.strict,
-        lora_routes=config.lora_routes,
-        tgi=tgi,
-        engine_health=engine_health,
+        config=config,
+        engine=engine,
+        profiler=profiler,
         rows=rows,
         measures=measures,
         metrics_page=MetricsPage(
-            config.metrics_family,
+            config.server.metrics_family,
             model_name=model.names[0],
-            engine_metrics=engine_metrics,
+            engine_metrics=engine.metrics,
             server=measures,
         ),
         formats=AnswerFormats(formats.tools, formats.reasoning, text.tokenizer),

@@ -82,6 +82,7 @@ class ModelInfo:
     task: Literal["generate", "embed", "classify"] = "generate"
     details: ModelDetails = ModelDetails()
     adapters: LoadedAdapters = NO_ADAPTERS
+    accepts_any: bool = False  # names that nothing here has mean the model all the same
 
     def adapter(self, name: str) -> AdapterUse | None:
         """The adapter that a name stands for, if it stands for one."""
@@ -94,6 +95,8 @@ class ModelInfo:
         served = (*self.names, *self.adapters.names)
         if name.removesuffix(":latest") in (*served, *self.also):
             return name
+        if self.accepts_any:
+            return self.names[0]
         raise UnknownModel(
             f"the model {name[:200]!r} is not served here; served: {', '.join(served)}"
         )

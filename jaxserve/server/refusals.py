@@ -38,10 +38,6 @@ _BEAM = "beam search is not offered: use n with a temperature above 0"
 _TOOLS = "use tools and tool_choice"
 _IDS = "use logit_bias to favour or ban single tokens"
 
-CHAT_TEMPLATE = Refusal(
-    "chat_template", "the model's own template is used; chat_template_kwargs reach it"
-)
-
 COMMON = (
     Refusal("use_beam_search", _BEAM, one_of(False)),
     Refusal("length_penalty", _BEAM, number(1)),
@@ -58,8 +54,6 @@ CHAT = (
     Refusal("function_call", _TOOLS, one_of("none", "auto")),
     Refusal("modalities", "only text is produced", one_of(["text"], []), "unsupported_value"),
     Refusal("audio", "only text is produced"),
-    CHAT_TEMPLATE,
-    Refusal("echo", "use /v1/completions to get the prompt back", one_of(False)),
     Refusal("thinking_token_budget", "use max_completion_tokens", number(-1)),
 )
 

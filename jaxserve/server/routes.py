@@ -28,6 +28,7 @@ from jaxserve.server.vllm.adapters import (
     load_adapter,
     unload_adapter,
 )
+from jaxserve.server.vllm.development import reset_prefix_cache, start_profile, stop_profile
 from jaxserve.server.vllm.rerank import RankTextsBody, RerankBody, rerank
 from jaxserve.server.vllm.score import ScoreBody, score
 
@@ -47,6 +48,7 @@ ROWS = (
     Row("/invocations", measured(tgi.invocations), POST, TGI, ANY),
     Row("/tokenize", tokenize.tokenize, POST, TGI, TOKENIZE),
     Row("/chat_tokenize", tokenize.chat_tokenize, POST, TGI, (ChatBody,)),
+    Row("/apply-template", tokenize.apply_template, POST, OPENAI, (ChatBody,)),
     Row("/detokenize", tokenize.detokenize, POST, OPENAI, (tokenize.DetokenizeBody,)),
     Row("/vertex", measured(vertex.predict), POST, TGI, PREDICT),
     Row("/info", tgi.info, GET, TGI, open=True),
@@ -55,6 +57,10 @@ ROWS = (
     Row("/docs", docs.docs, GET, OPENAI, open=True, answers="text/html"),
     Row("/openapi.json", docs.openapi, GET, OPENAI, open=True),
     Row("/api-doc/openapi.json", docs.openapi, GET, OPENAI, open=True),
+    Row("/v1/health", probes.health, GET, OPENAI, open=True),
+    Row("/start_profile", start_profile, POST, OPENAI),
+    Row("/stop_profile", stop_profile, POST, OPENAI),
+    Row("/reset_prefix_cache", reset_prefix_cache, POST, OPENAI),
     Row("/v1/load_lora_adapter", load_adapter, POST, OPENAI, (LoadAdapterBody,)),
     Row("/v1/unload_lora_adapter", unload_adapter, POST, OPENAI, (UnloadAdapterBody,)),
     Row("/v1/models", probes.list_models, GET, OPENAI),

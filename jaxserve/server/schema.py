@@ -40,10 +40,12 @@ MAX_PROMPTS = 1024
 MAX_ALTERNATIVES = 20
 MAX_SAMPLES = 128
 MAX_BEST_OF = 20
+MAX_TEMPLATE_CHARS = 100_000
 
 Prompt = str | list[int]
 PromptInput = str | list[str] | list[int] | list[list[int]]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Template = Annotated[Str, Field(min_length=1, max_length=MAX_TEMPLATE_CHARS)]
 Alternatives = Annotated[Int, Field(ge=0, le=MAX_ALTERNATIVES)]
 
 
@@ -171,6 +173,8 @@ class ChatBody(GenerationBody):
 
     add_generation_prompt: Bool | None = None
     continue_final_message: Bool = False
+    echo: Bool = False  # of a final message that is continued
+    chat_template: Template | None = None
     chat_template_kwargs: Object = Field(default_factory=dict)
     documents: Annotated[list[Object], FailFast()] = Field(default_factory=list)
     tool_prompt: Str | None = None
@@ -195,6 +199,8 @@ class ChatBody(GenerationBody):
             raise wrong("top_logprobs", "needs logprobs to be true")
         if self.add_generation_prompt and self.continue_final_message:
             raise wrong("add_generation_prompt", "can not be true with continue_final_message")
+        if self.echo and not self.continue_final_message:
+            raise wrong("echo", "needs continue_final_message: only that message is told again")
         self.tool_choice.check(self.tools)
 
 

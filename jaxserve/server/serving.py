@@ -29,7 +29,7 @@ from jaxserve.server.ignored import HEADER, ignored_header
 from jaxserve.server.request_id import request_id_of
 from jaxserve.server.row import Endpoint
 from jaxserve.server.sampling import sampling_params
-from jaxserve.server.schema import GenerationBody
+from jaxserve.server.schema import GenerationBody, StreamOptions
 from jaxserve.server.sse import OPENAI_EVENTS, EventStream, Framing
 from jaxserve.server.state import BEGAN_S, ServerState, state_of
 
@@ -89,7 +89,7 @@ async def serve_body(request: Request, raw: dict[str, Any], dialect: Dialect[Bod
 
 def refuse_if_strict(state: ServerState, headers: Mapping[str, str]) -> None:
     """Raise InvalidRequest for fields without effect that `headers` names, if the server is so."""
-    if state.strict and HEADER in headers:
+    if state.config.server.strict and HEADER in headers:
         raise InvalidRequest(
             f"these fields have no effect here and the server is strict: {headers[HEADER]}; "
             "leave them out",
@@ -182,6 +182,13 @@ def truncation(state: ServerState, body: GenerationBody, asked: int | None) -> T
     return Truncation(fitting if kept == -1 else kept, body.truncation_side)
 
 
+def stream_options(state: ServerState, body: GenerationBody) -> StreamOptions:
+    """What goes into the stream of an answer beside the answer."""
+    if not state.api.enable_force_include_usage:
+        return body.stream_options
+    return body.stream_options.model_copy(update={"include_usage": True})
+
+
 async def held_to(
     state: ServerState, request: TextRequest, form: Form | None, *, preface: str = ""
 ) -> TextRequest:
@@ -189,7 +196,7 @@ async def held_to(
     if form is None:
         return request
     wish = replace(form.wish, preface=preface)
-    return replace(request, grammar=await state.generator.compile_grammar(wish, param=form.param))
+    return replace(request, grammar=await state.compile_grammar(wish, param=form.param))
 
 
 def text_request(

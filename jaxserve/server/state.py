@@ -7,14 +7,13 @@ is measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from jaxserve.config import TgiConfig
-from jaxserve.engine.metrics import EngineHealth
+from jaxserve.config import ApiConfig, ServeConfig, TgiConfig
+from jaxserve.engine.metrics import EngineHealth, EngineMetrics
 from jaxserve.errors import InvalidRequest
 from jaxserve.generate import TextGenerator
 from jaxserve.pooling import TextPooler
@@ -26,6 +25,7 @@ from jaxserve.server.models import ModelInfo
 from jaxserve.server.row import Row
 from jaxserve.server.sampling import SamplingDefaults
 from jaxserve.text.calls.reader import AnswerFormats
+from jaxserve.text.grammar import Grammar, GrammarWish
 
 STALL_LIMIT_S = 60.0
 PURPOSES = {
@@ -33,6 +33,24 @@ PURPOSES = {
     "classify": "it scores or classifies texts; use /classify, /score or /rerank",
 }
 BEGAN_S = "jaxserve.began_s"  # in the scope until the engine has the request
+
+
+class EngineView(Protocol):
+    """The engine below the text side, as the routes about the server itself see it.
+
+    Nothing here waits for a step; `reset_prefix_cache` holds for requests that come after it.
+    """
+
+    def health(self) -> EngineHealth: ...
+    def metrics(self) -> EngineMetrics: ...
+    def reset_prefix_cache(self) -> None: ...
+
+
+class Profiler(Protocol):
+    """Traces the devices' work into a folder, one trace at a time; raises InvalidRequest."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,16 +63,23 @@ class ServerState:
     text: TextGenerator | TextPooler
     model: ModelInfo
     defaults: SamplingDefaults
-    engine_health: Callable[[], EngineHealth]
+    config: ServeConfig
+    engine: EngineView
     measures: ServerMeasures
     metrics_page: MetricsPage
     rows: tuple[Row, ...]
     formats: AnswerFormats
-    tgi: TgiConfig = field(default_factory=TgiConfig)
-    lora_routes: bool = False  # clients may load adapters
-    strict: bool = False  # a field that has no effect is refused
+    profiler: Profiler | None = None
     draining: bool = False
     in_flight: set[object] = field(default_factory=set)
+
+    @property
+    def api(self) -> ApiConfig:
+        return self.config.api
+
+    @property
+    def tgi(self) -> TgiConfig:
+        return self.config.tgi
 
     @property
     def generator(self) -> TextGenerator:
@@ -83,7 +108,7 @@ class ServerState:
         """Why the server should get no traffic, or None. Never waits for the engine."""
         if self.draining:
             return "the server is shutting down"
-        health = self.engine_health()
+        health = self.engine.health()
         if not health.alive:
             return f"the engine has stopped: {health.failure or 'it was closed'}"
         if health.stalled_s > STALL_LIMIT_S:
@@ -103,11 +128,27 @@ class ServerState:
     ) -> int:
         """How long the output may get. What was not asked for is cut to what the context has left.
 
-        Raises ContextLengthExceeded for `param`, the prompt, or for what was asked.
+        Raises ContextLengthExceeded for `param`, the prompt, or for what was asked, unless the
+        server cuts that too.
         """
-        fitting = self.generator.max_tokens_for(num_prompt_tokens, asked, param=param)
-        default = self.defaults.max_new_tokens or by_api
-        return fitting if asked is not None or default is None else min(fitting, default)
+        if asked is not None and not self.api.clamp_max_tokens:
+            return self.generator.max_tokens_for(num_prompt_tokens, asked, param=param)
+        fitting = self.generator.max_tokens_for(num_prompt_tokens, None, param=param)
+        if asked is not None:
+            return min(fitting, asked)
+        defaults = (self.defaults.max_new_tokens or by_api, self.api.default_max_tokens)
+        return min(fitting, *(most for most in defaults if most is not None), fitting)
+
+    async def compile_grammar(self, wish: GrammarWish, *, param: str) -> Grammar:
+        """The form to hold an output to; raises InvalidRequest about `param`, EngineBusy."""
+        if not self.api.grammar_support:
+            raise InvalidRequest(
+                f"{param} asks to hold the output to a form, and this server was started without "
+                "support for grammars; leave it out",
+                param=param,
+                code="unsupported_parameter",
+            )
+        return await self.generator.compile_grammar(wish, param=param)
 
 
 def state_of(request: Request) -> ServerState:

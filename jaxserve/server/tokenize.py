@@ -18,10 +18,9 @@ from jaxserve.server.bodies import JSONBody, read_object
 from jaxserve.server.error_styles import OPENAI, tell_errors_as
 from jaxserve.server.fields import Bool, Int, Object, Str, WireModel
 from jaxserve.server.messages import ChatMessage, Tool, distinct
-from jaxserve.server.openai.chat import chat_options
+from jaxserve.server.openai.chat import chat_options, trusted_template
 from jaxserve.server.parsing import parse_body, unsupported, wrong
-from jaxserve.server.refusals import CHAT_TEMPLATE
-from jaxserve.server.schema import parse_chat
+from jaxserve.server.schema import Template, parse_chat
 from jaxserve.server.state import ServerState, state_of
 from jaxserve.server.tgi.schema import parse_tokenize
 from jaxserve.text.chat import ChatOptions
@@ -49,6 +48,7 @@ class ConversationBody(WireModel):
     continue_final_message: Bool = False
     add_special_tokens: Bool = False
     tools: Annotated[list[Tool], FailFast(), AfterValidator(distinct)] = Field(default_factory=list)
+    chat_template: Template | None = None
     chat_template_kwargs: Object = Field(default_factory=dict)
     return_token_strs: Bool = False
 
@@ -90,8 +90,7 @@ async def tokenize(request: Request) -> Response:
     if "prompt" in given:
         return JSONBody(await _text_ids(state, parse_body(raw, TextBody)))
     if "messages" in given:
-        body = parse_body(raw, ConversationBody, (CHAT_TEMPLATE,))
-        return JSONBody(await _conversation_ids(state, body))
+        return JSONBody(await _conversation_ids(state, parse_body(raw, ConversationBody)))
     return JSONBody(await _content_ids(state, parse_body(raw, ContentBody)))
 
 
@@ -101,12 +100,22 @@ async def chat_tokenize(request: Request) -> Response:
     body = parse_chat(await read_object(request))
     state_of(request).model.resolve(body.model)
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
-    options = chat_options(body)
+    options = chat_options(body, state_of(request).api)
     text = await generator.render_chat(messages, options)
     spans = await generator.encode_spans(
         text, add_special_tokens=options.add_special_tokens, param="messages"
     )
     return JSONBody({"tokenize_response": _told(text, spans), "templated_text": text})
+
+
+async def apply_template(request: Request) -> Response:
+    """The text that the chat template makes of a chat request."""
+    state = state_of(request)
+    body = parse_chat(await read_object(request))
+    state.model.resolve(body.model)
+    messages = [message.model_dump(exclude_unset=True) for message in body.messages]
+    text = await state.generator.render_chat(messages, chat_options(body, state.api))
+    return JSONBody({"prompt": text})
 
 
 async def detokenize(request: Request) -> Response:
@@ -145,6 +154,8 @@ async def _conversation_ids(state: ServerState, body: ConversationBody) -> dict[
         continue_final_message=body.continue_final_message,
         add_special_tokens=body.add_special_tokens,
         template_kwargs=body.chat_template_kwargs,
+        merge_system_messages=state.api.merge_system_messages,
+        template=trusted_template(body.chat_template, state.api),
     )
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
     ids = await state.generator.encode_chat(messages, options)

@@ -45,15 +45,16 @@ async def held_to_calls(
 ) -> TextRequest:
     """The request with its calls held to the tools, if the client asked for that.
 
-    A forced choice is; with auto, all calls are when one of the tools is strict. Raises
-    InvalidRequest when a schema can not be enforced.
+    A forced choice is; with auto, all calls are when one of the tools is strict, or not all of
+    them are allowed. Raises InvalidRequest when a schema can not be enforced.
     """
     callable_tools = choice.among(tools)
-    if not (choice.is_forced or any(tool.function.strict for tool in callable_tools)):
+    is_strict = any(tool.function.strict for tool in callable_tools)
+    if not (choice.is_forced or is_strict or choice.allowed is not None):
         return request
     source = await _calls(state, callable_tools, forced=choice.is_forced, many=parallel)
     wish = GrammarWish("lark", source, preface=_preface(state, request))
-    grammar = await state.generator.compile_grammar(wish, param="tools")
+    grammar = await state.compile_grammar(wish, param="tools")
     return replace(request, grammar=grammar)
 
 
@@ -79,7 +80,7 @@ async def held_to_either(
         )
     source = await _calls(state, tools, forced=True, many=parallel)
     wish = replace(form.wish, preface=_preface(state, request), instead=source)
-    grammar = await state.generator.compile_grammar(wish, param=form.param)
+    grammar = await state.compile_grammar(wish, param=form.param)
     return replace(request, grammar=grammar)
 
 

@@ -44,6 +44,8 @@ class ChatOptions:
     continue_final_message: bool = False
     add_special_tokens: bool = False
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    merge_system_messages: bool = True  # leading ones, where the template refuses several
+    template: str | None = None  # in place of the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +66,24 @@ class ChatTemplate:
     """A tokenizer's chat template, or several named ones, and what they take.
 
     Where one is named `tool_use`, it renders the chats that have tools, as in `transformers`.
+    With `template` that one takes the place of the tokenizer's.
     """
 
-    def __init__(self, tokenizer: Any):
+    def __init__(self, tokenizer: Any, template: str | None = None):
         self._tokenizer = tokenizer
+        self._template = template
         self._reserved = {"messages", *inspect.signature(tokenizer.apply_chat_template).parameters}
-        self._names_developer = bool(_DEVELOPER.search(template_text(tokenizer.chat_template)))
+        chosen = template or tokenizer.chat_template
+        self._names_developer = bool(_DEVELOPER.search(template_text(chosen)))
         self._form = self._probed(ChatOptions())
-        is_named = isinstance(tokenizer.chat_template, dict)
+        is_named = isinstance(chosen, dict)
         self._form_with_tools = self._probed(ChatOptions(tools=_TOOLS)) if is_named else self._form
 
     def render(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
         """The conversation as text.
 
-        Leading system messages are merged if the template refuses them. Raises InvalidRequest with
-        the template's own words when it refuses the rest.
+        Leading system messages are merged if the template refuses them and `options` lets it.
+        Raises InvalidRequest with the template's own words when it refuses the rest.
         """
         self._refuse_reserved(options.template_kwargs)
         shape = (self._form_with_tools if options.tools else self._form).shape
@@ -88,7 +93,7 @@ class ChatTemplate:
         except OutOfTime as error:
             raise _refusal(error) from error
         except Exception as error:  # a template can fail in any way
-            merged = merge_leading_system(normal)
+            merged = merge_leading_system(normal) if options.merge_system_messages else normal
             if len(merged) == len(normal):
                 raise _refusal(error) from error
         try:
@@ -110,6 +115,7 @@ class ChatTemplate:
             and not options.continue_final_message,
             continue_final_message=options.continue_final_message,
             tokenize=False,
+            chat_template=self._template,
             **options.template_kwargs,
         )
         return text

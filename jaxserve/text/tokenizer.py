@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from jaxserve.errors import CheckpointError, InvalidRequest
+from jaxserve.errors import CheckpointError, ConfigError, InvalidRequest
 from jaxserve.models.gguf.file import SUFFIX
 from jaxserve.text.chat import ChatOptions, ChatTemplate, template_text
 from jaxserve.text.gguf_tokenizer import GgufVocabulary
@@ -107,6 +107,8 @@ class FolderTokenizer:
 
     def render_chat(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> str:
         """The text of a conversation; raises InvalidRequest when there is no template for it."""
+        if options.template is not None:
+            return ChatTemplate(self._tokenizer, options.template).render(messages, options)
         if self._chat is None:
             raise InvalidRequest(
                 "this model has no chat template; send the text as `prompt` to /v1/completions",
@@ -123,13 +125,17 @@ class FolderTokenizer:
         return list(self._tokenizer.encode(text, add_special_tokens=add_special_tokens))
 
 
-def load_tokenizer(folder: Path) -> FolderTokenizer:
-    """The tokenizer of a model folder or GGUF file. Raises CheckpointError."""
+def load_tokenizer(folder: Path, *, chat_template: Path | None = None) -> FolderTokenizer:
+    """The tokenizer of a model folder or GGUF file, with another chat template if one is given.
+
+    Raises CheckpointError, and ConfigError for a template file that can't be read.
+    """
     # It advises to install PyTorch, which a tokenizer does not need.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     if folder.suffix == SUFFIX:
         vocabulary = GgufVocabulary(folder)
-        return FolderTokenizer(vocabulary.tokenizer(), eos_ids=frozenset(vocabulary.eos_ids()))
+        tokenizer = _with_template(vocabulary.tokenizer(), chat_template)
+        return FolderTokenizer(tokenizer, eos_ids=frozenset(vocabulary.eos_ids()))
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder, so it has no tokenizer")
     # Imported here: it takes a second, and only serving needs it.
@@ -147,7 +153,33 @@ def load_tokenizer(folder: Path) -> FolderTokenizer:
         raise
     except Exception as error:  # whatever a broken file makes the library raise
         raise CheckpointError(f"cannot load the tokenizer in {folder}: {error}") from error
+    tokenizer = _with_template(tokenizer, chat_template)
     return FolderTokenizer(tokenizer, eos_ids=_eos_ids(folder, tokenizer))
+
+
+def _with_template(tokenizer: Any, path: Path | None) -> Any:
+    if path is not None:
+        tokenizer.chat_template = _read_template(path)
+    return tokenizer
+
+
+def _read_template(path: Path) -> Any:
+    """Jinja, or the template in JSON such as tokenizer_config.json is."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read chat_template {path}: {error}") from None
+    if not path.suffix == ".json":
+        return text
+    try:
+        template = read_json_object(path).get("chat_template")
+    except CheckpointError as error:
+        raise ConfigError(f"chat_template: {error}") from None
+    if isinstance(template, list):  # several with names
+        template = {one["name"]: one["template"] for one in template}
+    if not template:
+        raise ConfigError(f"chat_template: {path} has no chat_template")
+    return template
 
 
 def _special_ids(tokenizer: Any) -> frozenset[int]:

@@ -164,6 +164,29 @@ def test_id_in_use_is_refused_until_its_request_ends(new_client: NewClient) -> N
 # Aborting
 
 
+def test_a_reset_empties_the_prefix_cache_of_an_idle_engine(new_client: NewClient) -> None:
+    client = new_client()
+    client.submit(request("a", range(1, 13)))
+    client.wait_for_end("a")
+    assert client.loop.stats().cached_pages > 0
+    client.loop.reset_prefix_cache()
+    client.submit(request("b", range(1, 13)))
+    client.wait_for_end("b")
+    assert client.driver.last["b"].num_cached_tokens == 0
+    client.submit(request("c", range(1, 13)))
+    client.wait_for_end("c")
+    assert client.driver.last["c"].num_cached_tokens == 8
+
+
+def test_a_reset_shows_in_the_gauge_without_another_request(new_client: NewClient) -> None:
+    client = new_client()
+    client.submit(request("a", range(1, 13)))
+    client.wait_for_end("a")
+    client.loop.reset_prefix_cache()
+    client.stop()
+    assert client.loop.stats().cached_pages == 0
+
+
 def test_abort_ends_a_running_request(new_client: NewClient) -> None:
     client = new_client()
     client.submit(endless("a"))

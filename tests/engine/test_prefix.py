@@ -43,6 +43,18 @@ def test_output_tokens_are_part_of_the_prefix() -> None:
     assert find_prefix(pool, request("b", range(10))) == first.pages
 
 
+def test_what_is_forgotten_is_not_found_and_stays_with_its_holder() -> None:
+    pool = PagePool(8, 4, prefix_cache=True)
+    first, second = request("a", range(8)), request("b", range(50, 58))
+    computed(pool, first, 8)
+    computed(pool, second, 8)
+    pool.release(second.pages)
+    pool.forget_all()
+    assert find_prefix(pool, request("c", range(9))) == []
+    assert (pool.num_used, pool.num_cached) == (2, 0)
+    pool.check(held=[first.pages])
+
+
 def test_other_salt_finds_nothing() -> None:
     pool = PagePool(8, 4, prefix_cache=True)
     computed(pool, request("a", range(8), cache_salt="x"), 8)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from jaxserve.config import ServerConfig
+from jaxserve.config import ServeConfig
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import EngineLimits
@@ -110,9 +110,8 @@ def answer(loop: EngineLoop, runner: Runner) -> Any:
     app = create_app(
         TextGenerator(loop, ByteTokenizer()),
         model=MODEL,
-        config=ServerConfig(),
-        engine_health=loop.health,
-        engine_metrics=loop.metrics,
+        config=ServeConfig(),
+        engine=loop,
         generation_config={},
         formats=HERMES_ONLY,
     )

@@ -13,11 +13,11 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from jaxserve.config import ServerConfig
-from jaxserve.engine.metrics import EngineHealth
+from jaxserve.config import ApiConfig, ServeConfig, ServerConfig
 from jaxserve.generate import TextGenerator
 from jaxserve.server.app import create_app
 from jaxserve.server.models import ModelDetails, ModelInfo
+from jaxserve.server.state import Profiler
 from jaxserve.text.formats.hermes import HERMES
 from jaxserve.text.formats.table import Formats
 from jaxserve.text.tokenizer import Tokenizer
@@ -52,20 +52,21 @@ def make_app(
     engine: ScriptedEngine,
     *,
     config: ServerConfig | None = None,
-    health: Callable[[], EngineHealth] | None = None,
+    api: ApiConfig | None = None,
     generation_config: dict[str, Any] | None = None,
     formats: Formats = HERMES_ONLY,
     tokenizer: Tokenizer | None = None,
     model: ModelInfo = MODEL,
+    profiler: Profiler | None = None,
 ) -> Starlette:
     return create_app(
         TextGenerator(engine, tokenizer or ByteTokenizer()),
         model=model,
-        config=config or ServerConfig(),
-        engine_health=health or engine.health,
-        engine_metrics=engine.metrics,
+        config=ServeConfig(server=config or ServerConfig(), api=api or ApiConfig()),
+        engine=engine,
         generation_config=generation_config or {},
         formats=formats,
+        profiler=profiler,
     )
 
 

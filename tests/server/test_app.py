@@ -51,7 +51,7 @@ def test_health_is_ok(c: TestClient) -> None:
     ],
 )
 def test_health_is_503_when_the_engine_is_dead_or_stalled(health: EngineHealth) -> None:
-    with client(ScriptedEngine(b"a"), health=lambda: health) as c:
+    with client(ScriptedEngine(b"a", fixed_health=health)) as c:
         response = c.get("/health")
         assert c.get("/").status_code == 503
     assert response.status_code == 503

@@ -119,10 +119,11 @@ def test_every_sample_reasons_for_itself() -> None:
 def test_templates_are_told_whether_to_think(
     body: dict[str, Any], variables: dict[str, Any]
 ) -> None:
+    from jaxserve.config import ApiConfig
     from jaxserve.server.openai.chat import chat_options
     from jaxserve.server.schema import parse_chat
 
-    told = chat_options(parse_chat({"messages": MESSAGES, **body})).template_kwargs
+    told = chat_options(parse_chat({"messages": MESSAGES, **body}), ApiConfig()).template_kwargs
     assert {k: v for k, v in told.items() if k != "reasoning_effort"} == variables
 
 

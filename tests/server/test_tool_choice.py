@@ -73,6 +73,57 @@ def test_a_named_tool_is_called_once_and_the_answer_stops(c: TestClient, choice:
     assert answer["finish_reason"] == "stop"
 
 
+ALLOWED = {"mode": "required", "tools": [NAMED]}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "allowed_tools", "allowed_tools": ALLOWED},
+        {"type": "allowed_tools", "mode": "required", "tools": [{"name": "add"}]},
+    ],
+    ids=["chat", "responses"],
+)
+def test_required_of_allowed_tools_calls_one_of_them(c: TestClient, choice: Any) -> None:
+    answer = ask(c, tool_choice=choice)
+    assert {*called(answer)} == {"add"}
+    assert answer["finish_reason"] == "tool_calls"
+
+
+def test_a_tool_that_is_not_allowed_is_in_the_prompt_and_never_called() -> None:
+    call = '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
+    engine = ScriptedEngine(call.encode())
+    with client(engine) as c:
+        assert called(ask(c)) == ["now"]
+        answer = ask(c, tool_choice=choice)
+    assert called(answer) == ["add"] and answer["finish_reason"] == "tool_calls"
+    assert b"tool: now" in bytes(i for i in engine.submitted[-1].prompt_ids if i < 256)
+
+
+def test_text_is_free_beside_tools_that_are_allowed(c: TestClient) -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
+    assert ask(c, tool_choice=choice)["message"]["content"] == "No calls, please."
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {},
+        {"mode": "none", "tools": [NAMED]},
+        {"mode": "auto", "tools": []},
+        {"mode": "auto", "tools": ["add"]},
+        {"mode": "auto", "tools": [{"type": "function"}]},
+        {"mode": "auto", "tools": [{"function": {"name": "sub"}}]},
+    ],
+    ids=str,
+)
+def test_allowed_tools_that_can_not_be_meant_are_refused(c: TestClient, allowed: Any) -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    response = c.post(CHAT, json={"messages": MESSAGES, "tools": TOOLS, "tool_choice": choice})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "tool_choice")
+
+
 def test_required_calls_some_tool(c: TestClient) -> None:
     answer = ask(c, tool_choice="required")
     assert called(answer) and {*called(answer)} <= {"add", "now"}

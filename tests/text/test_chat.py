@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jaxserve.errors import InvalidRequest
+from jaxserve.errors import ConfigError, InvalidRequest
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.prompt import PromptEncoder
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
@@ -64,11 +64,11 @@ def with_template(folder: Path, template: str) -> FolderTokenizer:
     return load_tokenizer(folder)
 
 
-def render(folder: Path, template: str, messages: Any, **options: Any) -> str:
+def render(folder: Path, template: str, messages: Any, /, **options: Any) -> str:
     return with_template(folder, template).render_chat(messages, ChatOptions(**options))
 
 
-def refusal(folder: Path, template: str, messages: Any, **options: Any) -> InvalidRequest:
+def refusal(folder: Path, template: str, messages: Any, /, **options: Any) -> InvalidRequest:
     tokenizer = with_template(folder, template)
     with pytest.raises(InvalidRequest) as caught:
         tokenizer.render_chat(messages, ChatOptions(**options))
@@ -356,3 +356,59 @@ def test_a_template_that_wants_ids_of_nine_letters_gets_them(base_folder: Path) 
 
 def test_most_templates_get_calls_as_they_are(base_folder: Path) -> None:
     assert render(base_folder, TOOLS, CALLS) == '[user]?[assistant]f({"a": "é"})[tool]5'
+
+
+def test_a_template_of_the_request_takes_the_place_of_the_models(base_folder: Path) -> None:
+    own = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    messages = [{"role": "user", "content": [PART]}]
+    assert render(base_folder, PLAIN, messages, template=own) == "<user>one"
+    assert render(base_folder, PLAIN, messages, template=PARTS) == "[user](one)"
+    assert render(base_folder, PLAIN, messages) == "[user]one"
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{% for %}", "{{ 1 / 0 }}"])
+def test_a_broken_template_of_the_request_is_refused(base_folder: Path, template: str) -> None:
+    refused = refusal(base_folder, PLAIN, CHAT, template=template)
+    assert (refused.param, refused.code) == ("messages", "invalid_template")
+
+
+def test_a_template_of_the_request_sees_no_python(base_folder: Path) -> None:
+    reaches = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
+    assert refusal(base_folder, PLAIN, CHAT, template=reaches).code == "invalid_template"
+
+
+def test_system_messages_are_not_merged_where_that_is_not_wanted(base_folder: Path) -> None:
+    two = [{"role": "system", "content": "a"}, *CHAT]
+    assert "a\n\nBe brief." in render(base_folder, STRICT, two)
+    refused = refusal(base_folder, STRICT, two, merge_system_messages=False)
+    assert "must alternate" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chat.jinja", "{% for m in messages %}<{{ m.content }}>{% endfor %}"),
+        (
+            "tokenizer_config.json",
+            json.dumps({"chat_template": "{% for m in messages %}<{{ m.content }}>{% endfor %}"}),
+        ),
+    ],
+)
+def test_a_file_has_another_template(
+    base_folder: Path, tmp_path: Path, name: str, content: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    tokenizer = load_tokenizer(base_folder, chat_template=path)
+    assert tokenizer.render_chat([{"role": "user", "content": "x"}], ChatOptions()) == "<x>"
+    assert tokenizer.chat_template.startswith("{% for")
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", "{}"), ("a.json", "["), ("b", None)])
+def test_a_file_without_a_template_is_named(
+    base_folder: Path, tmp_path: Path, name: str, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=f"chat_template.*{name}"):
+        load_tokenizer(base_folder, chat_template=tmp_path / name)

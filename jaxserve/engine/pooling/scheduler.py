@@ -77,6 +77,9 @@ class PoolingScheduler:
         self._end(request, reason)
         return TokenDelta(request_id=request.id, finish_reason=reason, error=error)
 
+    def reset_prefix_cache(self) -> None:
+        """Nothing is kept from one text to the next."""
+
     def schedule(self) -> Step | None:
         """Plan the next batch; None when nobody waits."""
         chosen = self._choose()

@@ -9,19 +9,29 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from jaxserve.config import ApiConfig
 from jaxserve.engine.request import FinishReason
+from jaxserve.errors import InvalidRequest
 from jaxserve.generate import TextDelta, TextRequest
 from jaxserve.server.answers import Answer, Frame, Piece, collected_ids, finishing
 from jaxserve.server.generation import Usage, start_generation
 from jaxserve.server.logprobs import chat_logprobs, prompt_logprobs
 from jaxserve.server.message_deltas import message_delta, whole_message
 from jaxserve.server.schema import ChatBody, parse_chat
-from jaxserve.server.serving import Dialect, held_to, serve, text_request, truncation
+from jaxserve.server.serving import (
+    Dialect,
+    held_to,
+    serve,
+    stream_options,
+    text_request,
+    truncation,
+)
 from jaxserve.server.state import ServerState
 from jaxserve.server.tools import check_tools, held_to_calls, held_to_either, schemas_of
 from jaxserve.text.calls.events import Reasoning
 from jaxserve.text.calls.reader import AnswerReader
 from jaxserve.text.chat import ChatOptions
+from jaxserve.text.messages import join_parts, normalize_messages
 
 NO_THINKING = {"enable_thinking": False, "thinking": False}  # what templates call it
 
@@ -53,7 +63,7 @@ async def _start(state: ServerState, body: ChatBody, frame: Frame) -> Answer:
         at_end=dict if body.prompt_logprobs is None else scores,
         choices=[choice(index) for index in range(body.num_samples)],
         num_kept=body.n,
-        options=body.stream_options,
+        options=stream_options(state, body),
         once={"prompt_token_ids": request.prompt_ids} if body.return_token_ids else {},
     )
 
@@ -66,7 +76,7 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
     messages = [message.model_dump(exclude_unset=True) for message in body.messages]
     asked = body.max_completion_tokens or body.max_tokens
     prompt_ids = await generator.encode_chat(
-        messages, chat_options(body), truncation(state, body, asked)
+        messages, chat_options(body, state.api), truncation(state, body, asked)
     )
     request = text_request(
         state,
@@ -85,7 +95,7 @@ async def chat_request(state: ServerState, body: ChatBody, *, id: str) -> TextRe
     return await held_to_calls(state, request, tools, body.tool_choice, parallel=parallel)
 
 
-def chat_options(body: ChatBody) -> ChatOptions:
+def chat_options(body: ChatBody, api: ApiConfig) -> ChatOptions:
     """What `body` gives the chat template beside its messages."""
     variables = dict(body.chat_template_kwargs)
     if body.reasoning_effort is not None:
@@ -94,14 +104,39 @@ def chat_options(body: ChatBody) -> ChatOptions:
         variables = NO_THINKING | variables
     if body.tool_prompt is not None:
         variables.setdefault("tool_prompt", body.tool_prompt)
+    continues = _continues(body, api)
+    hides_tools = api.exclude_tools_when_tool_choice_none and body.tool_choice.mode == "none"
     return ChatOptions(
-        tools=[tool.plain() for tool in body.tools],
+        tools=[] if hides_tools else [tool.plain() for tool in body.tools],
         documents=body.documents,
-        add_generation_prompt=_first(body.add_generation_prompt, not body.continue_final_message),
-        continue_final_message=body.continue_final_message,
+        add_generation_prompt=_first(body.add_generation_prompt, not continues),
+        continue_final_message=continues,
         add_special_tokens=_first(body.add_special_tokens, False),
         template_kwargs=variables,
+        merge_system_messages=api.merge_system_messages,
+        template=trusted_template(body.chat_template, api),
     )
+
+
+def trusted_template(template: str | None, api: ApiConfig) -> str | None:
+    """The template that a request brings; raises InvalidRequest where those are not trusted."""
+    if template is not None and not api.trust_request_chat_template:
+        raise InvalidRequest(
+            "chat_template is not supported here: the model's own template is used, and "
+            "chat_template_kwargs reach it; --trust-request-chat-template would let it in",
+            param="chat_template",
+            code="unsupported_parameter",
+        )
+    return template
+
+
+def _continues(body: ChatBody, api: ApiConfig) -> bool:
+    """Whether the last message is gone on with; TGI does so unless it is told otherwise."""
+    told = body.model_fields_set & {"add_generation_prompt", "continue_final_message"}
+    if not api.tgi_compat or told:
+        return body.continue_final_message
+    last = body.messages[-1]
+    return last.role == "assistant" and bool(last.content)
 
 
 def _first(given: bool | None, default: bool) -> bool:
@@ -123,6 +158,8 @@ class ChatChoice:
         if not self._opened:
             self._opened = True
             yield self._piece({"role": "assistant", "content": ""})
+            if echo := self._echo():
+                yield self._piece({"content": echo})
         more = self._beside_text(delta)
         for told in self._told(delta) or ([{"content": ""}] if more else []):
             yield self._piece(told) | more
@@ -143,6 +180,14 @@ class ChatChoice:
         if self._body.return_token_ids:
             whole["token_ids"] = collected_ids(pieces)
         return whole
+
+    def _echo(self) -> str:
+        """The text that is gone on with, where it was asked for."""
+        if not self._body.echo:
+            return ""
+        (last,) = normalize_messages([self._body.messages[-1].model_dump(exclude_unset=True)])
+        text: str = join_parts(last)["content"]
+        return text
 
     def _told(self, delta: TextDelta) -> list[dict[str, Any]]:
         num_before = self._reader.num_reasoning_tokens

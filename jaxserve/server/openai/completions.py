@@ -15,7 +15,14 @@ from jaxserve.server.logprobs import TextOffsets, completion_logprobs, prompt_lo
 from jaxserve.server.openai.echo import Echo, echo_ids, echo_text
 from jaxserve.server.parsing import wrong
 from jaxserve.server.schema import CompletionBody, Prompt, parse_completion
-from jaxserve.server.serving import Dialect, held_to, serve, text_request, truncation
+from jaxserve.server.serving import (
+    Dialect,
+    held_to,
+    serve,
+    stream_options,
+    text_request,
+    truncation,
+)
 from jaxserve.server.state import ServerState
 from jaxserve.text.prompt import check_token_ids
 from jaxserve.text.tokenizer import Tokenizer
@@ -60,7 +67,7 @@ async def _start(state: ServerState, body: CompletionBody, frame: Frame) -> Answ
         frame=frame,
         generation=generation,
         choices=choices,
-        options=body.stream_options,
+        options=stream_options(state, body),
         num_kept=body.n,
     )
 

@@ -222,7 +222,9 @@ def _max_new_tokens(state: ServerState, num_input: int, asked: int | None) -> in
             f"tokens and {asked} `max_new_tokens`",
             param="parameters.max_new_tokens",
         )
-    return limit - num_input if asked is None else asked
+    if asked is not None:
+        return asked
+    return min(limit - num_input, state.api.default_max_tokens or limit)
 
 
 def _max_input_tokens(limits: EngineLimits) -> int:

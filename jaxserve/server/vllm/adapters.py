@@ -65,6 +65,6 @@ async def unload_adapter(request: Request) -> Response:
 
 def _switched_on(request: Request) -> ServerState:
     state = state_of(request)
-    if not state.lora_routes:
+    if not state.config.server.lora_routes:
         raise HTTPException(403, "adapters are loaded at start; start with --lora-routes for this")
     return state

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from starlette.testclient import TestClient
 
-from jaxserve.config import MetricsFamily, ServerConfig
+from jaxserve.config import MetricsFamily, ServeConfig, ServerConfig
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.metrics import AttentionInUse
 from jaxserve.engine.pages import PagePool
@@ -200,9 +200,8 @@ def serving(*, max_queued: int = 64, **config: Any) -> Iterator[Served]:
     app = create_app(
         TextGenerator(loop, ByteTokenizer()),
         model=MODEL,
-        config=ServerConfig(**config),
-        engine_health=loop.health,
-        engine_metrics=loop.metrics,
+        config=ServeConfig(server=ServerConfig(**config)),
+        engine=loop,
         generation_config={},
         formats=Formats(),
     )

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxserve.errors import CheckpointError
+from jaxserve.models.readahead import Span
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -37,6 +38,7 @@ class StoredTensor:
     shape: tuple[int, ...]
     type_name: str  # as safetensors spells it: F32, BF16, ...
     handle: Any  # the open file's slice, indexed like an array
+    spans: tuple[Span, ...] = ()  # where its bytes are, as far as is known
 
     def read(self, index: tuple[slice, ...] | slice) -> np.ndarray:
         """A copy of the numbers at `index`, in the stored type; nothing else is read."""
@@ -120,38 +122,43 @@ def open_file(path: Path) -> dict[str, StoredTensor]:
             f"{path} is cut short or is no safetensors file ({error}); download it again"
         ) from None
     slices = {key: file.get_slice(key) for key in file.keys()}
-    places = _places(path) if any(p.get_dtype() in _BYTE_FLOATS for p in slices.values()) else {}
+    spans = _spans(path)
     return {
         key: StoredTensor(
             path,
             tuple(part.get_shape()),
             part.get_dtype(),
-            _Mapped(path, part, places[key]) if part.get_dtype() in _BYTE_FLOATS else part,
+            _Mapped(spans[key], part) if part.get_dtype() in _BYTE_FLOATS else part,
+            (spans[key],),
         )
         for key, part in slices.items()
     }
 
 
-def _places(path: Path) -> dict[str, int]:
-    """At which byte of a safetensors file each tensor begins."""
+def _spans(path: Path) -> dict[str, Span]:
+    """Where in a safetensors file each tensor is."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    return {key: 8 + length + entry["data_offsets"][0] for key, entry in header.items()}
+    return {
+        key: Span(path, 8 + length + start, stop - start)
+        for key, entry in header.items()
+        for start, stop in [entry["data_offsets"]]
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class _Mapped:
     """Floats of eight bits, which safetensors does not hand to NumPy."""
 
-    path: Path
+    span: Span
     part: Any  # what safetensors says of it
-    offset: int  # bytes
 
     def __getitem__(self, index: Any) -> np.ndarray:
         shape, dtype = tuple(self.part.get_shape()), _BYTE_FLOATS[self.part.get_dtype()]
-        mapped = np.memmap(self.path, dtype, mode="r", offset=self.offset, shape=shape)
+        file, offset = self.span.file, self.span.start
+        mapped = np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
         return np.array(mapped[index])
 
 

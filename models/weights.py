@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from jaxserve.models.families.family import Family
 from jaxserve.models.making import Make, made_in_blocks, maker
 from jaxserve.models.placing import place
 from jaxserve.models.quantization import PART, PARTS, TYPE_NAMES, part_key
+from jaxserve.models.readahead import ReadAhead, Span
 from jaxserve.models.stored import Layout, Piece, Stack, one, piece
 from jaxserve.sharding.axes import EXPERTS
 from jaxserve.sharding.rules import refuse_uneven, sharding
@@ -34,6 +36,7 @@ OUTPUT = "lm_head"
 EMBEDDING = "embed_tokens"
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _ROWS_COMPARED = 1024
+_LOADERS = 2  # at once; each may gather `placing.GATHERED_BYTES` on the host
 _FLOATS = tuple(map(jnp.dtype, ("float64", "float32", "float16", "bfloat16")))
 
 
@@ -282,10 +285,22 @@ def load_params(
     bar = tqdm(
         total=sum(sizes), desc="loading weights", unit="B", unit_scale=True, disable=not progress
     )
-    arrays = []
-    with bar:
-        for target, size in zip(wanted, sizes, strict=True):
-            read = partial(target.read, stored)
-            arrays.append(place(target.shape, target.dtype, target.sharding, read))
-            bar.update(size)
-    return tuple(arrays)
+    ahead = ReadAhead([_spans(target, stored) for target in wanted])
+
+    def load(number: int) -> jax.Array:
+        ahead.begin(number)
+        target = wanted[number]
+        read = partial(target.read, stored)
+        array = place(target.shape, target.dtype, target.sharding, read)
+        bar.update(sizes[number])
+        return array
+
+    with bar, ahead, ThreadPoolExecutor(_LOADERS) as loaders:
+        return tuple(loaders.map(load, range(len(wanted))))
+
+
+def _spans(target: Target, stored: Mapping[str, StoredTensor]) -> list[Span]:
+    """What to read ahead for a target: nothing where other hosts hold parts of it."""
+    if not target.sharding.is_fully_addressable:
+        return []
+    return [span for key in target.keys for span in stored[key].spans]

@@ -96,7 +96,7 @@ def view(
     """A tensor of `shape` that `compute` makes; `of` says from which file."""
     kind = np.dtype(dtype)
     name = "F32" if kind == np.float32 else TYPE_NAMES[kind]
-    return StoredTensor(of.file, tuple(shape), name, _Computed(tuple(shape), compute))
+    return StoredTensor(of.file, tuple(shape), name, _Computed(tuple(shape), compute), of.spans)
 
 
 def scales_by_row(

@@ -50,6 +50,7 @@ class RawTensor:
     type: GGMLQuantizationType
     shape: tuple[int, ...]  # numbers, the last dimension being that of a row
     rows: np.ndarray
+    start: int = 0  # bytes before it in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,4 +184,4 @@ class _Cursor:
         if start + count > len(self._buffer):
             raise IndexError(f"{count} bytes at {start} of {len(self._buffer)}")
         rows = np.frombuffer(self._buffer, np.uint8, count, start).reshape(stored)
-        return RawTensor(self.path, kind, shape, rows)
+        return RawTensor(self.path, kind, shape, rows, start)

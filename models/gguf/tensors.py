@@ -15,6 +15,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from jaxserve.models.checkpoint import StoredTensor
 from jaxserve.models.gguf.file import RawTensor
+from jaxserve.models.readahead import Span
 
 _PLAIN = {
     GGMLQuantizationType.F32: ("F32", np.dtype(np.float32)),
@@ -29,7 +30,9 @@ def as_stored(
     """`tensor` with row i taken from row `order[i]` of the file, and `minus` subtracted."""
     name, _ = _PLAIN.get(tensor.type, ("F32" if _is_known(tensor.type) else tensor.type.name, None))
     type_name = "F32" if minus else name
-    return StoredTensor(tensor.file, tensor.shape, type_name, Rows(tensor, order, minus))
+    rows = Rows(tensor, order, minus)
+    spans = (Span(tensor.file, tensor.start, tensor.rows.nbytes),)
+    return StoredTensor(tensor.file, tensor.shape, type_name, rows, spans)
 
 
 @cache

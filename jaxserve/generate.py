@@ -12,7 +12,7 @@ import itertools
 import logging
 import secrets
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from jaxserve.engine.request import (
 from jaxserve.errors import EngineFailed, InvalidRequest, JaxserveError
 from jaxserve.text.chat import ChatOptions
 from jaxserve.text.delta import TextDelta, TextLogprob, merge_deltas
-from jaxserve.text.detokenizer import Detokenizer
+from jaxserve.text.detokenizer import Detokenizer, TokenTexts
 from jaxserve.text.grammar import Grammar, GrammarWish
 from jaxserve.text.grammar_compiler import GrammarCompiler
 from jaxserve.text.output import OutputText
@@ -99,6 +99,7 @@ class TextGenerator:
             max_input_tokens=engine.limits.max_input_tokens,
         )
         self._grammars = GrammarCompiler(tokenizer, engine.limits)
+        self._texts = TokenTexts(tokenizer)
         self._serial = itertools.count()
         # Weak, so that a stream nobody holds any more is collected, which aborts it.
         self._streams: weakref.WeakValueDictionary[str, TextStream] = weakref.WeakValueDictionary()
@@ -206,6 +207,7 @@ class TextGenerator:
                 self.tokenizer,
                 skip_special_tokens=request.skip_special_tokens,
                 shown_ids=request.shown_ids,
+                texts=self._texts,
             ),
             request.stop,
             include_stop=request.include_stop_str_in_output,
@@ -272,13 +274,19 @@ class TextStream:
         return self
 
     async def __anext__(self) -> TextDelta:
-        while not self._pending:
-            if self._error is not None:
-                raise self._error
+        while (delta := self.read_now()) is None:
             if self._ended:
                 raise StopAsyncIteration
             self._readable.clear()
             await self._readable.wait()
+        return delta
+
+    def read_now(self) -> TextDelta | None:
+        """What has come and was not read, or None; raises what iterating raises."""
+        if not self._pending:
+            if self._error is not None:
+                raise self._error
+            return None
         merged = merge_deltas(self._pending)
         self._pending = []
         return merged
@@ -304,6 +312,10 @@ class TextStream:
         if not self._ended:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._engine.abort, self._request_id)
+
+    def signal(self, readable: asyncio.Event) -> None:
+        """Set `readable` from now on whenever there is something to read."""
+        self._readable = readable
 
     def take(self, delta: TokenDelta) -> None:
         """Add what a step gave. Only the generator calls this, on the event loop."""
@@ -331,6 +343,30 @@ class TextStream:
         self._error = EngineFailed(message)
         self._ended = True
         self._readable.set()
+
+
+async def in_turn(streams: Sequence[TextStream]) -> AsyncGenerator[tuple[int, TextDelta], None]:
+    """What each stream gives, with its index, as it comes; raises what iterating one raises.
+
+    What comes while the reader is busy stays with the streams, which merge it.
+    """
+    readable = asyncio.Event()
+    for stream in streams:
+        stream.signal(readable)
+    running = dict(enumerate(streams))
+    while running:
+        readable.clear()
+        was_idle = True
+        for index, stream in [*running.items()]:
+            delta = stream.read_now()
+            if delta is None:
+                continue
+            if delta.finish_reason is not None:
+                del running[index]
+            was_idle = False
+            yield index, delta
+        if was_idle:
+            await readable.wait()
 
 
 def _sample_seed(seed: int, index: int) -> int:

@@ -12,9 +12,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
 from jaxserve.generate import TextDelta
 from jaxserve.server.generation import Generation
 from jaxserve.server.schema import StreamOptions
+from jaxserve.server.sse import Event
 
 Piece = dict[str, Any]
 
@@ -38,7 +41,7 @@ class RunningAnswer(Protocol):
         """Asked for when the answer is whole, or before its first event."""
 
     async def whole(self) -> Any: ...
-    def events(self) -> AsyncGenerator[dict[str, Any], None]: ...
+    def events(self) -> AsyncGenerator[Event, None]: ...
 
 
 class Choice(Protocol):
@@ -72,6 +75,16 @@ class Frame:
             **more,
         }
 
+    def opening(self) -> bytes:
+        """The JSON of every event up to its choices."""
+        return orjson.dumps(self.around([])).removesuffix(b"]}")
+
+
+def event_of(opening: bytes, piece: Piece, more: dict[str, Any]) -> Event:
+    """What `Frame.around([piece], **more)` is, of which all but the piece is the same each time."""
+    ending = b"]," + orjson.dumps(more)[1:] if more else b"]}"
+    return orjson.Fragment(opening + orjson.dumps(piece) + ending)
+
 
 @dataclass(slots=True, kw_only=True)
 class Answer:
@@ -104,15 +117,15 @@ class Answer:
             return range(len(self.choices))
         return self.generation.best(self.num_kept)
 
-    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """The answer as it comes; with `include_usage` the last event has the usage alone."""
-        once = self.once
+        opening, once = self.frame.opening(), self.once
         async with aclosing(self.generation.deltas()) as deltas:
             async for index, delta in deltas:
                 pieces = list(self.choices[index].pieces(delta))  # told before it is counted
                 usage = self._running_usage()
                 for piece in pieces:
-                    yield self.frame.around([piece], **once, **usage)
+                    yield event_of(opening, piece, once | usage)
                     once = {}
         if self.options.include_usage:
             yield self.frame.around([], usage=self.generation.usage.as_json())

@@ -6,14 +6,20 @@ Knows no wire format.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from jaxserve.engine.request import FinishReason
 from jaxserve.errors import EngineFailed, InvalidRequest, JaxserveError
-from jaxserve.generate import TextDelta, TextGenerator, TextLogprob, TextRequest, TextStream
+from jaxserve.generate import (
+    TextDelta,
+    TextGenerator,
+    TextLogprob,
+    TextRequest,
+    TextStream,
+    in_turn,
+)
 from jaxserve.server.errors import BrokenOff
 
 Indexed = tuple[int, TextDelta]
@@ -57,6 +63,7 @@ class Generation:
         self._only_scores = only_scores
         self._sums = [0.0] * len(streams)  # of the log-probabilities, where they were asked for
         self._counts = [0] * len(streams)
+        self._has_begun = [False] * len(streams)
         self._num_ended = 0
         self.queued_s = 0.0  # the longest that one of them waited for its first step
         self.num_samples = requests[0].n
@@ -82,7 +89,7 @@ class Generation:
     async def deltas(self) -> AsyncGenerator[Indexed, None]:
         """What each sequence gives, with its index; raises BrokenOff when one ends unfinished."""
         try:
-            async with aclosing(_interleaved(self._streams)) as indexed:
+            async with aclosing(in_turn(self._streams)) as indexed:
                 async for index, delta in indexed:
                     if delta.finish_reason in (FinishReason.ABORT, FinishReason.ERROR):
                         raise EngineFailed("the request was aborted")
@@ -97,14 +104,21 @@ class Generation:
 
     def _count(self, index: int, delta: TextDelta) -> None:
         self.usage.completion_tokens += len(delta.token_ids)
+        if delta.logprobs:
+            self._sums[index] += sum(entry.logprob for entry in delta.logprobs)
+            self._counts[index] += len(delta.logprobs)
+        if not self._has_begun[index]:
+            self._has_begun[index] = True
+            self._count_first(index, delta)
+
+    def _count_first(self, index: int, delta: TextDelta) -> None:
+        """What only the first delta of a sequence tells."""
         self.queued_s = max(self.queued_s, delta.queued_s)
-        self._sums[index] += sum(entry.logprob for entry in delta.logprobs)
-        self._counts[index] += len(delta.logprobs)
         prompt, sample = divmod(index, self.num_samples)
         if sample == 0:  # the others find the first one's pages
-            self._cached[prompt] = max(self._cached[prompt], delta.num_cached_tokens)
+            self._cached[prompt] = delta.num_cached_tokens
             self.usage.cached_tokens = sum(self._cached)
-            self.prompt_logprobs[prompt] += delta.prompt_logprobs
+            self.prompt_logprobs[prompt] = delta.prompt_logprobs
 
     def best(self, num_kept: int) -> list[int]:
         """The indices of the `num_kept` likeliest samples of each prompt, the likeliest first."""
@@ -147,33 +161,3 @@ def start_generation(
 def _without_output(delta: TextDelta) -> TextDelta:
     ended = None if delta.finish_reason is None else FinishReason.LENGTH
     return TextDelta(prompt_logprobs=delta.prompt_logprobs, finish_reason=ended)
-
-
-async def _interleaved(streams: Sequence[TextStream]) -> AsyncGenerator[Indexed, None]:
-    if len(streams) == 1:
-        async for delta in streams[0]:
-            yield 0, delta
-        return
-    # Bounded, so that a slow reader leaves deltas with their streams, which merge them.
-    queue: asyncio.Queue[Indexed | Exception] = asyncio.Queue(maxsize=len(streams))
-    pumps = [asyncio.create_task(_pump(i, stream, queue)) for i, stream in enumerate(streams)]
-    try:
-        num_running = len(streams)
-        while num_running:
-            item = await queue.get()
-            if isinstance(item, Exception):
-                raise item
-            num_running -= item[1].finish_reason is not None
-            yield item
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-
-
-async def _pump(index: int, stream: TextStream, queue: asyncio.Queue[Indexed | Exception]) -> None:
-    try:
-        async for delta in stream:
-            await queue.put((index, delta))
-    except Exception as error:
-        await queue.put(error)

@@ -26,7 +26,10 @@ KEEP_ALIVE_S = 15.0
 
 # JSON leaves these raw within strings, and clients that split the body into lines as Python's
 # splitlines does would cut an object there.
-LINE_ENDS = ("\x85", "\u2028", "\u2029")
+LINE_ENDS = tuple((c.encode(), f"\\u{ord(c):04x}".encode()) for c in "\x85\u2028\u2029")
+
+# An object, or the JSON of one.
+Event = dict[str, Any] | orjson.Fragment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +43,14 @@ class Framing:
     comment: bytes
     named: bool = False  # an `event:` line with the object's type stands before it
 
-    def framed(self, event: dict[str, Any]) -> bytes:
+    def framed(self, event: Event) -> bytes:
         encoded = orjson.dumps(event)
-        for char in LINE_ENDS:
-            encoded = encoded.replace(char.encode(), f"\\u{ord(char):04x}".encode())
-        name = f"event: {event.get('type', 'error')}\n".encode() if self.named else b""
-        return name + self.before + encoded + self.after
+        for raw, escaped in LINE_ENDS:
+            encoded = encoded.replace(raw, escaped)
+        if self.named and isinstance(event, dict):
+            name = f"event: {event.get('type', 'error')}\n".encode()
+            return name + self.before + encoded + self.after
+        return self.before + encoded + self.after
 
 
 OPENAI_EVENTS = Framing(
@@ -71,7 +76,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        events: AsyncGenerator[dict[str, Any], None],
+        events: AsyncGenerator[Event, None],
         *,
         describe: Callable[[Exception], dict[str, Any]],
         close: Callable[[], None],
@@ -127,18 +132,30 @@ class _Writer:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._lock = asyncio.Lock()
-        self._last_s = asyncio.get_running_loop().time()
+        self._now_s = asyncio.get_running_loop().time
+        self._last_s = self._now_s()
+        self._is_writing = False
+        self._comment = asyncio.Lock()  # held while one is written
 
     async def write(self, chunk: bytes, *, last: bool = False) -> None:
-        async with self._lock:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
-            self._last_s = asyncio.get_running_loop().time()
+        if self._comment.locked():
+            async with self._comment:
+                pass
+        self._is_writing = True
+        await self._write(chunk, last=last)
+        self._is_writing = False
 
     async def fill_silence(self, comment: bytes, period_s: float) -> None:
         while comment:
-            due_s = self._last_s + period_s - asyncio.get_running_loop().time()
+            due_s = self._last_s + period_s - self._now_s()
             if due_s > 0:
                 await asyncio.sleep(due_s)
+            elif self._is_writing:  # the client does not read what is there
+                await asyncio.sleep(period_s)
             else:
-                await self.write(comment)
+                async with self._comment:
+                    await self._write(comment)
+
+    async def _write(self, chunk: bytes, *, last: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": not last})
+        self._last_s = self._now_s()

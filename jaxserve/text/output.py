@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxserve.engine.request import FinishReason, TokenDelta
-from jaxserve.text.delta import TextDelta, text_logprob
+from jaxserve.engine.request import FinishReason, TokenDelta, TokenLogprob
+from jaxserve.text.delta import TextDelta, TextLogprob, text_logprob
 from jaxserve.text.detokenizer import Detokenizer
 from jaxserve.text.stop_strings import StopMatch, StopMatcher
 
@@ -49,18 +49,23 @@ class OutputText:
             finish_reason, stop_reason = FinishReason.STOP, self._stop
         elif finish_reason is not None:
             text += self._matcher.flush() + self._detokenizer.flush()
-        entries, tokenizer = delta.logprobs[: len(ends)], self._detokenizer.tokenizer
         return TextDelta(
             text=text,
             token_ids=delta.token_ids[: len(ends)],
             token_ends=ends,
-            logprobs=tuple(text_logprob(tokenizer, entry) for entry in entries),
-            prompt_logprobs=tuple(text_logprob(tokenizer, each) for each in delta.prompt_logprobs),
+            logprobs=self._told(delta.logprobs[: len(ends)]),
+            prompt_logprobs=self._told(delta.prompt_logprobs),
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             num_cached_tokens=delta.num_cached_tokens,
             queued_s=delta.queued_s,
         )
+
+    def _told(self, entries: Sequence[TokenLogprob]) -> tuple[TextLogprob, ...]:
+        if not entries:
+            return ()
+        tokenizer = self._detokenizer.tokenizer
+        return tuple(text_logprob(tokenizer, entry) for entry in entries)
 
     def _read(self, delta: TokenDelta) -> tuple[str, tuple[int, ...]]:
         """Text of the tokens up to the end of the sequence, and its length after each of them."""

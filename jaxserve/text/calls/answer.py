@@ -24,6 +24,10 @@ class AnswerParser(Protocol):
     """Text in, events out; `num_complete` counts calls that were not cut short."""
 
     @property
+    def takes_all(self) -> bool:
+        """Whether all text is content as it comes, so that nothing has to be read."""
+
+    @property
     def num_complete(self) -> int: ...
     @property
     def inside_reasoning(self) -> bool: ...
@@ -37,6 +41,10 @@ class PlainParser:
     def __init__(self, reasoning: ReasoningParser | None, calls: ToolCallParser | None) -> None:
         self._reasoning = reasoning
         self._calls = calls
+
+    @property
+    def takes_all(self) -> bool:
+        return self._reasoning is None and self._calls is None
 
     @property
     def num_complete(self) -> int:

@@ -40,6 +40,8 @@ class ChannelParser:
     when it is complete, and the body of one that is cut short is content.
     """
 
+    takes_all = False
+
     def __init__(self, *, reads_calls: bool, whole: bool = False) -> None:
         self.num_complete = 0
         self._reads_calls = reads_calls

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from jaxserve.text.calls.answer import AnswerParser, PlainParser, answer_parser
 from jaxserve.text.calls.call_reader import Schemas
 from jaxserve.text.calls.description import ReasoningFormat, ToolFormat
-from jaxserve.text.calls.events import CallArguments, CallName, Event, joined
+from jaxserve.text.calls.events import CallArguments, CallName, Content, Event, joined
 from jaxserve.text.calls.preface import reasoning_preface
 from jaxserve.text.delta import TextDelta
 from jaxserve.text.tokenizer import Tokenizer
@@ -82,6 +82,8 @@ class AnswerReader:
         return self._parser.num_complete
 
     def read(self, delta: TextDelta) -> list[Event]:
+        if self._parser.takes_all:
+            return [Content(delta.text)] if delta.text else []
         events: list[Event] = []
         start = 0
         for end in delta.token_ends:

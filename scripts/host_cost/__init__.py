@@ -1,0 +1,1 @@
+"""What the host's work costs when the device answers at once."""

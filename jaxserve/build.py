@@ -47,7 +47,7 @@ from jaxserve.server.app import create_app
 from jaxserve.server.models import NO_ADAPTERS
 from jaxserve.sharding.axes import TENSOR
 from jaxserve.sharding.mesh import make_mesh
-from jaxserve.startup import describe, dtype_of, say, use_compilation_cache, warm_up
+from jaxserve.startup import describe, dtype_of, kept_programs, say, use_compilation_cache, warm_up
 from jaxserve.text.formats.table import Formats, check_format_names, choose_formats
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
 from jaxserve.version import __version__
@@ -139,7 +139,7 @@ def build_engine(
         room=_room(config),
     )
     phases.end(POOL)
-    warm_up(runner, log, phases)
+    warm_up(runner, kept_programs(config.engine, mesh), log, phases)
     in_use = AttentionInUse(attention.backend.name, attention.fallback)
     loop = EngineLoop(_scheduler(sizes, limits), runner, attention=in_use)
     return BuiltEngine(

@@ -35,7 +35,7 @@ from jaxserve.pooling import PooledTask, TextPooler
 from jaxserve.profiling import profiler
 from jaxserve.server.app import create_app
 from jaxserve.sharding.mesh import make_mesh
-from jaxserve.startup import describe, dtype_of, say, use_compilation_cache, warm_up
+from jaxserve.startup import describe, dtype_of, kept_programs, say, use_compilation_cache, warm_up
 from jaxserve.text.formats.table import Formats
 from jaxserve.text.sentence_folder import SentenceFacts, read_sentence_facts
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
@@ -132,7 +132,7 @@ def build_pooler(
     )
     runner = PoolingRunner(model, mesh=mesh, buckets=buckets)
     phases.end(POOL)
-    warm_up(runner, log, phases)
+    warm_up(runner, kept_programs(config.engine, mesh), log, phases)
     return BuiltPooler(
         loop=EngineLoop(_scheduler(config, buckets, sizes, model, tokenizer), runner),
         runner=runner,

@@ -114,7 +114,10 @@ class EngineConfig:
     max_lora_rank: Count | None = None
     """Largest rank of an adapter. Default: that of those given with lora, at least 16."""
     compilation_cache: Path | None = None
-    """Folder of the persistent compilation cache. Default: ~/.cache/jaxserve/compiled."""
+    """Folder where compiled programs are kept for the next start; it can be moved. Default:
+    ~/.cache/jaxserve/compiled."""
+    explain_cache: bool = False
+    """Say of every program at start whether it was kept by an earlier one, and if not, why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from jaxserve.errors import ConfigError
 from jaxserve.logs import log_to_stderr
 from jaxserve.phases import IMPORTS, READY, process_phases
 from jaxserve.server.models import ModelInfo
+from jaxserve.startup import leave_torch_out
 from jaxserve.version import __version__
 
 _EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,6 +40,7 @@ def serve(config: ServeConfig) -> None:
     """
     phases = process_phases()
     phases.end(IMPORTS)
+    leave_torch_out()
     log_to_stderr(level=config.server.log_level, form=config.server.log_format)
     listening = _listen(config.server)
     _warn_if_open(config.server)

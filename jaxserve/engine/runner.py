@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,12 +43,14 @@ from jaxserve.engine.commands import (
     WriteSlot,
 )
 from jaxserve.engine.compilations import CompilationCounter
+from jaxserve.engine.device_state import DeviceState, device_state
 from jaxserve.engine.masks import num_mask_words
+from jaxserve.engine.program_facts import attention_fact, model_facts, size_facts
+from jaxserve.engine.programs import Programs
 from jaxserve.engine.request import EngineLimits, Request
 from jaxserve.engine.sampling import (
     SlotTable,
     count_tokens,
-    empty_slots,
     sample,
     write_masks,
     write_slot,
@@ -57,18 +60,9 @@ from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Row, Step, StepResult
 from jaxserve.models.adapters import Room, Tables, Weights, adapt, tables_of
 from jaxserve.models.attention.interface import AttentionBackend, row_of_token
-from jaxserve.models.cache import Cache, cache_shardings, init_cache
 from jaxserve.models.decoder import Decoder
 from jaxserve.models.loading import LoadedModel
 from jaxserve.sharding.putting import put
-
-
-class DeviceState(NamedTuple):
-    """What lives on the device from step to step; every program donates it."""
-
-    cache: Cache
-    last_tokens: jax.Array  # i32[S]; the last token drawn in each slot
-    slots: SlotTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +115,10 @@ class Runner:
         self._order = threading.Lock()  # commands are told in the order they are carried out
         self._tell: Callable[[Command], None] = lambda _: None
         self._hidden: jax.Array | None = None  # [T, D], from the step run last
-        self._state = self._build_state(mesh)
+        build, self._shardings = device_state(
+            model.config, attention, mesh, sizes=sizes, dtype=dtype, kv_dtype=kv_dtype
+        )
+        self._state: DeviceState = jax.jit(build, out_shardings=self._shardings)()
         if room is not None:
             self._tables = self._make_tables({}, room)
 
@@ -136,41 +133,68 @@ class Runner:
         return len(self._buckets.all) + num_mixed + num_decode + 1
 
     def warm_up(
-        self, *, threads: int = 2, on_compiled: Callable[[str, float], None] = lambda *_: None
+        self,
+        *,
+        threads: int = 2,
+        on_compiled: Callable[[str, float], None] = lambda *_: None,
+        programs: Programs | None = None,
     ) -> None:
-        """Compile every program and run each once on idle rows.
+        """Get every program, from `programs` if given, and run them on idle rows.
 
         `on_compiled` is told a program's name and the seconds it took.
         """
+        kept, facts = programs or Programs(), self._facts()
 
-        def compile_bucket(bucket: Bucket) -> None:
+        def get(name: str, lower: Callable[[], jax.stages.Lowered]) -> Any:
             started = time.perf_counter()
-            self._programs[bucket] = self._compile(bucket)
-            on_compiled(str(bucket), time.perf_counter() - started)
-
-        def compile_scoring(bucket: Bucket) -> None:
-            started = time.perf_counter()
-            self._scorings[bucket] = self._compile_scoring(bucket)
-            on_compiled(f"score {bucket.num_tokens}", time.perf_counter() - started)
-
-        def compile_set_masks(num_rows: int) -> None:
-            self._set_masks[num_rows] = self._compile_set_masks(num_rows)
-            on_compiled(f"masks {num_rows}", 0.0)
+            program = kept.get(name, facts, lower)
+            on_compiled(name, time.perf_counter() - started)
+            return program
 
         with ThreadPoolExecutor(threads) as pool:
-            slot_program = pool.submit(self._compile_set_slot)
-            list(pool.map(compile_bucket, self._buckets.all))
-            list(pool.map(compile_scoring, self._buckets.mixed))
-            list(pool.map(compile_set_masks, [b.num_rows for b in self._buckets.decode]))
-            self._set_slot = slot_program.result()
-        on_compiled("slot", 0.0)
-        idle = Step(())
+            steps = {
+                b: pool.submit(get, str(b), partial(self._lower, b)) for b in self._buckets.all
+            }
+            scorings = {
+                b: pool.submit(get, f"score {b.num_tokens}", partial(self._lower_scoring, b))
+                for b in self._buckets.mixed
+            }
+            masks = {
+                b.num_rows: pool.submit(
+                    get, f"masks {b.num_rows}", partial(self._lower_set_masks, b.num_rows)
+                )
+                for b in self._buckets.decode
+            }
+            self._set_slot = pool.submit(get, "slot", self._lower_set_slot).result()
+            self._programs = {bucket: got.result() for bucket, got in steps.items()}
+            self._scorings = {bucket: got.result() for bucket, got in scorings.items()}
+            self._set_masks = {num_rows: got.result() for num_rows, got in masks.items()}
+        self._run_idle()
+        self._compilations.start()
+
+    def _run_idle(self) -> None:
+        """Run programs once: on a CPU the smallest of each kind, as there is nothing to load."""
+        idle, on_cpu = Step(()), self._mesh.devices.flat[0].platform == "cpu"
+        smallest = (self._buckets.decode[0], self._buckets.mixed[0])
         for index, bucket in enumerate(self._buckets.all):
+            if on_cpu and bucket not in smallest:
+                continue
             jax.block_until_ready(self.do(RunStep(index, self._packer.pack(idle, bucket))))
             if not bucket.one_token_per_row:
                 targets = targets_of(idle, bucket.num_tokens)
                 jax.block_until_ready(self.do(ScorePrompts(index, targets)))
-        self._compilations.start()
+
+    def _facts(self) -> dict[str, str]:
+        """What all programs depend on that is this runner's own."""
+        limits = self._limits
+        return {
+            **model_facts(self._model),
+            **size_facts(self._sizes),
+            "dtype": f"{self._dtype}, KV {self._kv_dtype or self._dtype}",
+            "attention": attention_fact(self._attention),
+            "vocab_size": f"{limits.vocab_size}, {limits.max_logprobs} likeliest told",
+            "adapters": str(self.room),
+        }
 
     def lead(self, tell: Callable[[Command], None]) -> None:
         """Tell every command from now on, before it is carried out, for other hosts to follow.
@@ -277,31 +301,7 @@ class Runner:
         )
         self._issue(WriteMasks(words))
 
-    def _build_state(self, mesh: Mesh) -> DeviceState:
-        config, sizes = self._model.config, self._sizes
-
-        def build() -> DeviceState:
-            return DeviceState(
-                cache=init_cache(
-                    config,
-                    self._attention,
-                    num_pages=sizes.num_pages,
-                    page_size=sizes.page_size,
-                    num_slots=sizes.max_batch_size,
-                    dtype=self._dtype,
-                    kv_dtype=self._kv_dtype,
-                ),
-                last_tokens=jnp.zeros(sizes.max_batch_size, jnp.int32),
-                slots=empty_slots(sizes.max_batch_size, config.vocab_size),
-            )
-
-        shapes = jax.eval_shape(build)
-        self._shardings = jax.tree.map(lambda _: self._replicated, shapes)._replace(
-            cache=cache_shardings(config, self._attention, shapes.cache, mesh)
-        )
-        return jax.jit(build, out_shardings=self._shardings)()
-
-    def _compile(self, bucket: Bucket) -> Any:
+    def _lower(self, bucket: Bucket) -> jax.stages.Lowered:
         def step(
             params: tuple[jax.Array, ...], tables: Tables, state: DeviceState, words: jax.Array
         ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
@@ -317,9 +317,9 @@ class Runner:
         hidden_sharding = None if bucket.one_token_per_row else self._replicated
         shardings = (self._shardings, self._replicated, hidden_sharding)
         jitted = jax.jit(step, donate_argnums=2, out_shardings=shardings)
-        return jitted.lower(self._model.params, self._tables, self._state, words).compile()
+        return jitted.lower(self._model.params, self._tables, self._state, words)
 
-    def _compile_scoring(self, bucket: Bucket) -> Any:
+    def _lower_scoring(self, bucket: Bucket) -> jax.stages.Lowered:
         def score_prompts(
             params: tuple[jax.Array, ...], hidden: jax.Array, targets: jax.Array
         ) -> jax.Array:
@@ -338,19 +338,19 @@ class Runner:
         hidden = replicated((bucket.num_tokens, self._model.config.embed_dim), self._dtype)
         targets = replicated((bucket.num_tokens,), jnp.dtype(jnp.int32))
         jitted = jax.jit(score_prompts, out_shardings=self._replicated)
-        return jitted.lower(self._model.params, hidden, targets).compile()
+        return jitted.lower(self._model.params, hidden, targets)
 
-    def _compile_set_slot(self) -> Any:
+    def _lower_set_slot(self) -> jax.stages.Lowered:
         return self._compile_write(write_slot, (), (4, self._model.config.vocab_size))
 
-    def _compile_set_masks(self, num_rows: int) -> Any:
+    def _lower_set_masks(self, num_rows: int) -> jax.stages.Lowered:
         return self._compile_write(write_masks, (num_rows, 1 + self._mask_width))
 
     def _compile_write(self, write: Callable[..., SlotTable], *shapes: tuple[int, ...]) -> Any:
         """A program that changes the slot table by i32 arrays of `shapes`; donates it."""
         arrays = [jax.ShapeDtypeStruct(s, jnp.int32, sharding=self._replicated) for s in shapes]
         jitted = jax.jit(write, donate_argnums=0, out_shardings=self._replicated)
-        return jitted.lower(self._state.slots, *arrays).compile()
+        return jitted.lower(self._state.slots, *arrays)
 
     def _step(
         self, model: Decoder, state: DeviceState, inputs: Inputs, bucket: Bucket

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxserve.engine.program_facts import process_facts
+from jaxserve.engine.programs import Programs
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.models.attention.xla import XlaAttention
@@ -59,6 +61,25 @@ def test_a_compilation_after_ready_is_counted(folder: Path) -> None:
     runner.close()
     jax.jit(lambda x: x * 5 + 1)(jnp.ones(7)).block_until_ready()
     assert runner.num_compiled_after_ready == counted
+
+
+def test_kept_programs_answer_as_those_that_were_compiled(folder: Path, tmp_path: Path) -> None:
+    mesh, float32 = make_mesh(tensor_parallel=2), jnp.dtype("float32")
+    answers = []
+    for start in range(2):
+        model = load_model(folder, dtype=float32, mesh=mesh)
+        runner = Runner(
+            model, attention=XlaAttention(), mesh=mesh, sizes=SMALL, limits=LIMITS, dtype=float32
+        )
+        programs = Programs(tmp_path, devices=list(mesh.devices.flat), facts=process_facts(mesh))
+        runner.warm_up(programs=programs)
+        assert [origin.found for origin in programs.origins] == [start == 1] * runner.num_programs
+        driver = Driver(runner, max_batch_size=2, token_budget=16)
+        request = make_request("r", [3, 1, 4, 1, 5], max_tokens=4, prompt_logprobs=1, min_tokens=2)
+        answers.append(driver.run(request))
+        assert runner.num_compiled_after_ready == 0
+        runner.close()
+    assert answers[0] == answers[1]
 
 
 def test_a_request_with_broken_logits_ends_alone(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxserve.engine.compilations import CompilationCounter
 from jaxserve.engine.pooling.buckets import Bucket, Buckets
 from jaxserve.engine.pooling.request import PooledRequest, PooledResult
+from jaxserve.engine.program_facts import model_facts
+from jaxserve.engine.programs import Programs
 from jaxserve.engine.step import Step
 from jaxserve.models.pooled_loading import LoadedPooledModel
 
@@ -52,16 +55,23 @@ class PoolingRunner:
         return len(self._buckets.all)
 
     def warm_up(
-        self, *, threads: int = 2, on_compiled: Callable[[str, float], None] = lambda *_: None
+        self,
+        *,
+        threads: int = 2,
+        on_compiled: Callable[[str, float], None] = lambda *_: None,
+        programs: Programs | None = None,
     ) -> None:
-        """Compile every program and run each once on idle rows.
+        """Get every program, from `programs` if given, and run each once on idle rows.
 
         `on_compiled` is told a program's name and the seconds it took.
         """
 
+        kept, facts = programs or Programs(), model_facts(self._model)
+
         def compile_bucket(bucket: Bucket) -> None:
             started = time.perf_counter()
-            self._programs[bucket] = self._compile(bucket)
+            name, lower = f"pooled {bucket}", partial(self._lower, bucket)
+            self._programs[bucket] = kept.get(name, facts, lower)
             on_compiled(str(bucket), time.perf_counter() - started)
 
         with ThreadPoolExecutor(threads) as pool:
@@ -91,7 +101,7 @@ class PoolingRunner:
         vectors: jax.Array = self._programs[bucket](self._model.params, on_device)
         return vectors
 
-    def _compile(self, bucket: Bucket) -> Any:
+    def _lower(self, bucket: Bucket) -> jax.stages.Lowered:
         def step(params: tuple[jax.Array, ...], words: jax.Array) -> jax.Array:
             lens, tokens, types = words[:, 0], *jnp.split(words[:, 1:], 2, axis=1)
             return self._model.merge(params)(tokens, types, lens)
@@ -99,7 +109,7 @@ class PoolingRunner:
         shape = (bucket.num_rows, 1 + 2 * bucket.length)
         words = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=self._replicated)
         jitted = jax.jit(step, out_shardings=self._replicated)
-        return jitted.lower(self._model.params, words).compile()
+        return jitted.lower(self._model.params, words)
 
 
 def pack(step: Step, bucket: Bucket) -> np.ndarray:

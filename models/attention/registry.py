@@ -14,13 +14,14 @@ from jax.sharding import Mesh
 from jaxserve.errors import ConfigError
 from jaxserve.models.attention.interface import Demands, PagedBackend
 from jaxserve.models.attention.self_check import fault_of
+from jaxserve.models.attention.tpu import TpuAttention
 from jaxserve.models.attention.xla import XlaAttention
 
 Make = Callable[[Mesh], PagedBackend]
 Fallback = Literal["none", "unsupported", "faulty"]
 
-BACKENDS: Mapping[str, Make] = {"xla": lambda _: XlaAttention()}
-_BY_PLATFORM: Mapping[str, str] = {}
+BACKENDS: Mapping[str, Make] = {"xla": lambda _: XlaAttention(), "tpu": TpuAttention}
+_BY_PLATFORM: Mapping[str, str] = {"tpu": "tpu"}
 
 
 @dataclass(frozen=True, slots=True)

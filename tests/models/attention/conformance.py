@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ class Case:
     rows: tuple[tuple[int, int], ...]
     num_tokens: int
     num_rows: int
-    page_size: int = 16
+    page_size: int = 64
     num_kv_heads: int = 2
     group: int = 3
     head_dim: int = 64
@@ -47,7 +47,7 @@ class Case:
     sinks: bool = False
     value_dim: int | None = None
     reads_only: bool = False  # what another layer has written
-    refused_by: tuple[tuple[str, str], ...] = ()
+    refused_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def decode(self) -> bool:
@@ -91,17 +91,17 @@ class Case:
         )
 
 
+TPU, GPU = "tpu", "gpu"
 CASES = {
     "decode": Case(rows=((5, 1), (300, 1), (0, 1), (129, 1)), num_tokens=6, num_rows=6),
     "decode at page ends": Case(
-        rows=((15, 1), (16, 1), (127, 1), (128, 1)), num_tokens=4, num_rows=4
+        rows=((63, 1), (64, 1), (127, 1), (128, 1)), num_tokens=4, num_rows=4
     ),
-    "decode of one row": Case(rows=((64, 1),), num_tokens=1, num_rows=1),
     "nothing but idle rows": Case(rows=(), num_tokens=4, num_rows=4),
     "mixed": Case(rows=((5, 1), (300, 1), (0, 70), (129, 9)), num_tokens=96, num_rows=6),
     "whole prefill": Case(rows=((0, 200),), num_tokens=256, num_rows=3),
     "chunk after a chunk": Case(rows=((100, 150), (3, 2)), num_tokens=160, num_rows=4),
-    "chunks at page ends": Case(rows=((16, 16), (48, 16), (15, 2)), num_tokens=40, num_rows=4),
+    "chunks at page ends": Case(rows=((64, 64), (192, 16), (63, 2)), num_tokens=96, num_rows=4),
     "one token a row in a mixed step": Case(
         rows=((0, 1), (1, 1), (2, 1)), num_tokens=32, num_rows=8
     ),
@@ -112,58 +112,103 @@ CASES = {
         rows=((40, 1), (9, 1)), num_tokens=2, num_rows=2, num_kv_heads=1, group=8
     ),
     "multi-head": Case(rows=((40, 1), (9, 20)), num_tokens=32, num_rows=4, num_kv_heads=4, group=1),
-    "multi-head decode": Case(
-        rows=((40, 1), (9, 1)), num_tokens=2, num_rows=2, num_kv_heads=4, group=1
+    "heads of 96": Case(
+        rows=((40, 1), (9, 20)),
+        num_tokens=32,
+        num_rows=4,
+        head_dim=96,
+        refused_by={GPU: "heads of 96"},
     ),
-    "heads of 96": Case(rows=((40, 1), (9, 20)), num_tokens=32, num_rows=4, head_dim=96),
     "heads of 128": Case(rows=((40, 1), (9, 20)), num_tokens=32, num_rows=4, head_dim=128),
     "heads of 128 decode": Case(
         rows=((40, 1), (200, 1)), num_tokens=2, num_rows=2, head_dim=128, group=8
     ),
-    "heads of 256": Case(rows=((40, 1), (9, 20)), num_tokens=32, num_rows=4, head_dim=256),
-    "heads of 256 decode": Case(rows=((40, 1), (200, 1)), num_tokens=2, num_rows=2, head_dim=256),
-    "pages of 128": Case(
-        rows=((300, 1), (9, 20), (127, 1)), num_tokens=32, num_rows=4, page_size=128
+    "heads of 256": Case(
+        rows=((40, 1), (9, 20)),
+        num_tokens=32,
+        num_rows=4,
+        head_dim=256,
+        refused_by={TPU: "heads of 256"},
+    ),
+    "heads of 256 decode": Case(
+        rows=((40, 1), (90, 1)),
+        num_tokens=2,
+        num_rows=2,
+        head_dim=256,
+        refused_by={TPU: "heads of 256"},
+    ),
+    "pages of 16": Case(
+        rows=((40, 1), (9, 20)),
+        num_tokens=32,
+        num_rows=4,
+        page_size=16,
+        refused_by={GPU: "pages of 16"},
     ),
     "pages of 128 decode": Case(
         rows=((300, 1), (127, 1), (128, 1)), num_tokens=4, num_rows=4, page_size=128
     ),
     "a long context": Case(
-        rows=((32_000, 1), (5, 1)), num_tokens=2, num_rows=2, page_size=256, num_kv_heads=1, group=2
+        rows=((32_000, 1),), num_tokens=1, num_rows=1, page_size=512, num_kv_heads=1, group=2
     ),
-    "one token a page": Case(rows=((30, 1), (9, 20)), num_tokens=32, num_rows=4, page_size=1),
+    "one token a page": Case(
+        rows=((30, 1), (9, 20)),
+        num_tokens=32,
+        num_rows=4,
+        page_size=1,
+        refused_by={TPU: "pages of 1 ", GPU: "pages of 1 "},
+    ),
     "decode in a window": Case(
         rows=((5, 1), (300, 1), (0, 1), (129, 1)), num_tokens=6, num_rows=6, window=7
     ),
     "decode in a long window": Case(
-        rows=((700, 1), (127, 1), (128, 1)), num_tokens=4, num_rows=4, window=130
+        rows=((400, 1), (127, 1)), num_tokens=4, num_rows=4, window=130
     ),
     "decode in a window of one": Case(rows=((5, 1), (128, 1)), num_tokens=4, num_rows=4, window=1),
     "mixed in a window": Case(
         rows=((5, 1), (300, 1), (0, 70), (129, 90)), num_tokens=192, num_rows=6, window=9
     ),
     "chunk in a long window": Case(
-        rows=((500, 150), (3, 2)), num_tokens=160, num_rows=4, window=140
+        rows=((300, 150), (3, 2)), num_tokens=160, num_rows=4, window=140
     ),
     "decode with a soft cap": Case(rows=((5, 1), (300, 1)), num_tokens=2, num_rows=2, softcap=0.7),
     "soft cap in a window": Case(
         rows=((5, 1), (9, 20)), num_tokens=32, num_rows=4, window=6, softcap=0.7
     ),
     "decode in chunks": Case(
-        rows=((5, 1), (300, 1), (0, 1), (127, 1), (128, 1)), num_tokens=6, num_rows=6, chunk=128
+        rows=((5, 1), (300, 1), (0, 1), (127, 1), (128, 1)),
+        num_tokens=6,
+        num_rows=6,
+        chunk=128,
+        refused_by=dict.fromkeys((TPU, GPU), "attention within chunks (128"),
     ),
     "mixed in small chunks": Case(
-        rows=((5, 1), (300, 1), (0, 70), (129, 90)), num_tokens=192, num_rows=6, chunk=7
+        rows=((5, 1), (300, 1), (0, 70), (129, 90)),
+        num_tokens=192,
+        num_rows=6,
+        chunk=7,
+        refused_by=dict.fromkeys((TPU, GPU), "attention within chunks (7"),
     ),
     "decode with sinks": Case(
-        rows=((5, 1), (300, 1), (0, 1)), num_tokens=4, num_rows=4, sinks=True
+        rows=((5, 1), (300, 1), (0, 1)),
+        num_tokens=4,
+        num_rows=4,
+        sinks=True,
+        refused_by={TPU: "sinks"},
     ),
     "sinks in a window": Case(
-        rows=((5, 1), (0, 70)), num_tokens=96, num_rows=4, window=9, sinks=True
+        rows=((5, 1), (0, 70)),
+        num_tokens=96,
+        num_rows=4,
+        window=9,
+        sinks=True,
+        refused_by={TPU: "sinks"},
     ),
-    "mixed with sinks": Case(rows=((5, 1), (9, 70)), num_tokens=96, num_rows=4, sinks=True),
     "decode with values in the keys": Case(
-        rows=((5, 1), (300, 1)), num_tokens=2, num_rows=2, value_dim=11
+        rows=((5, 1), (300, 1)),
+        num_tokens=2,
+        num_rows=2,
+        value_dim=11,
+        refused_by=dict.fromkeys((TPU, GPU), "latent"),
     ),
     "values in the keys": Case(
         rows=((5, 1), (0, 70), (129, 9)),
@@ -172,6 +217,7 @@ CASES = {
         num_kv_heads=1,
         group=4,
         value_dim=11,
+        refused_by=dict.fromkeys((TPU, GPU), "latent"),
     ),
     "decode of another layer's pages": Case(
         rows=((5, 1), (300, 1)), num_tokens=2, num_rows=2, reads_only=True
@@ -180,16 +226,36 @@ CASES = {
         rows=((0, 70), (129, 9)), num_tokens=96, num_rows=3, reads_only=True
     ),
     "int8 pages": Case(
-        rows=((40, 1), (9, 20)), num_tokens=32, num_rows=4, kv_dtype="int8", fill=-1
+        rows=((40, 1), (9, 20)),
+        num_tokens=32,
+        num_rows=4,
+        kv_dtype="int8",
+        fill=-1,
+        refused_by=dict.fromkeys((TPU, GPU), "int8 pages"),
     ),
     "int8 pages decode": Case(
-        rows=((40, 1), (99, 1)), num_tokens=2, num_rows=2, kv_dtype="int8", fill=-1
+        rows=((40, 1), (99, 1)),
+        num_tokens=2,
+        num_rows=2,
+        kv_dtype="int8",
+        fill=-1,
+        refused_by=dict.fromkeys((TPU, GPU), "int8 pages"),
     ),
     "fp8 pages": Case(
-        rows=((40, 1), (9, 20)), num_tokens=32, num_rows=4, kv_dtype="float8_e4m3fn", fill=0
+        rows=((40, 1), (9, 20)),
+        num_tokens=32,
+        num_rows=4,
+        kv_dtype="float8_e4m3fn",
+        fill=0,
+        refused_by={GPU: "float8_e4m3fn pages"},
     ),
     "fp8 pages decode": Case(
-        rows=((40, 1), (99, 1)), num_tokens=2, num_rows=2, kv_dtype="float8_e4m3fn", fill=0
+        rows=((40, 1), (99, 1)),
+        num_tokens=2,
+        num_rows=2,
+        kv_dtype="float8_e4m3fn",
+        fill=0,
+        refused_by={GPU: "float8_e4m3fn pages"},
     ),
 }
 

@@ -16,11 +16,13 @@ from jaxserve.models.attention.registry import BACKENDS
 from jaxserve.sharding.mesh import make_mesh
 from tests.models.attention.conformance import (
     CASES,
+    Array,
     Case,
     Rounding,
     attended,
     rounded_with_scales,
 )
+from tests.models.attention.tpu_interpretation import interpreted_tpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,14 @@ class Setting:
     interpreted: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
-SETTINGS = {"xla": Setting(platform="cpu")}
+def cast_to_fp8(vectors: Array, kind: jnp.dtype) -> Array:
+    return np.asarray(jnp.asarray(vectors, kind), np.float64)
+
+
+SETTINGS = {
+    "xla": Setting(platform="cpu"),
+    "tpu": Setting(platform="tpu", rounded=cast_to_fp8, interpreted=interpreted_tpu),
+}
 
 
 def backend(name: str) -> PagedBackend:
@@ -51,7 +60,7 @@ def test_it_agrees_with_numpy_or_refuses_by_name(name: str, case: Case) -> None:
     setting = SETTINGS[name]
     dtype, own = jnp.dtype(setting.dtype), backend(name)
     refusal = own.refusal(case.demands(dtype, setting.platform))
-    expected = dict(case.refused_by).get(name)
+    expected = case.refused_by.get(name)
     assert (refusal is None) == (expected is None), refusal
     if refusal is not None:
         assert expected is not None and expected in refusal

@@ -1,9 +1,8 @@
 """Compiles whole decoder steps for a TPU topology without a TPU, and prints what came of them.
 
-Usage: python -m tests.models.attention.compile_for_tpu TOPOLOGY TENSOR_PARALLEL. A line for each step:
-its name, the kernels in it, the numbers in its largest all-gather, and the bytes of temporaries on a
-device. A process of
-its own, because libtpu is looked for when jax starts.
+Usage: python -m tests.models.attention.compile_for_tpu TOPOLOGY TENSOR_PARALLEL. A line for each
+step: its name, the kernels in it, the numbers in its largest all-gather, and the bytes of
+temporaries on a device. A process of its own, because libtpu is looked for when jax starts.
 """
 
 from __future__ import annotations

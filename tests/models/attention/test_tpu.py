@@ -1,4 +1,4 @@
-"""What is the TPU backend's own: its layout over a mesh, what it refuses, and that real chips take it.
+"""The TPU backend's own: its layout over a mesh, what it refuses, and that real chips take it.
 
 Programs are compiled for TPUs that are not there, by libtpu; scripts/install dev puts it beside the
 environment, because jax looks for a TPU at every start where it is installed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -32,7 +32,7 @@ from jaxserve.server.metrics.measures import ServerMeasures
 from jaxserve.server.metrics.page import MetricsPage
 from jaxserve.server.models import ModelInfo
 from jaxserve.server.routes import rows_for
-from jaxserve.server.row import Row
+from jaxserve.server.row import Endpoint, Row
 from jaxserve.server.sampling import sampling_defaults
 from jaxserve.server.state import EngineView, Profiler, ServerState
 from jaxserve.text.calls.reader import AnswerFormats
@@ -58,7 +58,7 @@ def create_app(
     rows = rows_for(config.server)
     measures = ServerMeasures()
     app = Starlette(
-        routes=[Route(row.path, row.endpoint, methods=row.methods) for row in rows],
+        routes=list(_routes(rows)),
         middleware=_middleware(config.server, rows, measures),
         exception_handlers={
             HTTPException: answer_error,
@@ -87,6 +87,27 @@ def create_app(
         formats=AnswerFormats(formats.tools, formats.reasoning, text.tokenizer),
     )
     return app
+
+
+def _routes(rows: Sequence[Row]) -> Iterator[Route]:
+    """One per path, so that `Allow` names every method the path takes; the first row is asked."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for row in rows:
+        for method in row.methods:
+            paths.setdefault(row.path, {}).setdefault(method, row.endpoint)
+    for path, endpoints in paths.items():
+        yield Route(path, _by_method(endpoints), methods=list(endpoints))
+
+
+def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    if len(set(endpoints.values())) == 1:
+        return next(iter(endpoints.values()))
+
+    async def answer(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[method](request)
+
+    return answer
 
 
 async def unknown_route(scope: Scope, receive: Receive, send: Send) -> None:

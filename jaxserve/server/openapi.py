@@ -85,7 +85,7 @@ def _operation(row: Row, method: str) -> dict[str, Any]:
             "200": {"description": "The answer.", "content": _answer_content(row)},
             "default": {
                 "description": "What went wrong.",
-                "content": {"application/json": {"schema": _ref(_error_name(row.style))}},
+                "content": {"application/json": {"schema": _error_schema(row)}},
             },
         },
     }
@@ -114,6 +114,13 @@ def _answer_content(row: Row) -> dict[str, Any]:
 def _operation_id(method: str, path: str) -> str:
     words = re.findall(r"[a-z0-9]+", path.lower()) or ["root"]
     return "_".join((method.lower(), *words))
+
+
+def _error_schema(row: Row) -> dict[str, Any]:
+    told = _ref(_error_name(row.style))
+    if row.also_style is None:
+        return told
+    return {"anyOf": [told, _ref(_error_name(row.also_style))]}
 
 
 def _error_name(style: ErrorStyle) -> str:

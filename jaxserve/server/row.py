@@ -22,7 +22,8 @@ class Row:
     """A path with some methods; the first line of the endpoint's docstring says what it does.
 
     `open`: no API key is asked for. `bodies` are the types that a body may have; the first whose
-    fields are there is the one that is meant.
+    fields are there is the one that is meant. `also_style`: how errors are told once the body says
+    that it is another family's.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Row:
     bodies: tuple[type[WireModel], ...] = ()
     open: bool = False
     answers: str = "application/json"  # media type of what is told whole
+    also_style: ErrorStyle | None = None
 
     @property
     def summary(self) -> str:

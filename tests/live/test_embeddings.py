@@ -18,6 +18,7 @@ import transformers
 from huggingface_hub import InferenceClient
 from openai import BadRequestError, OpenAI
 
+from tests.live.node import run_node
 from tests.live.pooled_server import Served, serving
 from tests.server.apps import wait_until
 
@@ -69,6 +70,7 @@ def reference() -> np.ndarray:
     return np.stack(vectors)
 
 
+@pytest.mark.client("openai-python", "openai")
 def test_the_openai_client_gets_the_vectors_of_the_reference(
     client: OpenAI, reference: np.ndarray
 ) -> None:
@@ -121,11 +123,23 @@ def test_many_texts_of_many_clients_each_get_their_own(
             np.testing.assert_allclose(ours, wanted, atol=1e-5)
 
 
+@pytest.mark.client("openai-node", "npm:openai")
+def test_the_javascript_client_gets_them_as_base64_and_as_numbers(
+    client: OpenAI, served: Served
+) -> None:
+    answer = client.embeddings.create(model="minilm", input=["London", "Paris"])
+    wanted = [item.embedding for item in answer.data]
+    for ours in run_node("embeddings.mjs", f"{served.url}/v1"):
+        np.testing.assert_allclose(ours, wanted, atol=1e-6)
+
+
+@pytest.mark.client("huggingface_hub", "huggingface_hub")
 def test_huggingface_hub_extracts_features(served: Served, reference: np.ndarray) -> None:
     with InferenceClient(served.url) as client:
         np.testing.assert_allclose(client.feature_extraction(TEXTS[0]), reference[:1], atol=1e-5)
 
 
+@pytest.mark.client("ollama-python", "ollama")
 def test_ollamas_client_embeds(served: Served, reference: np.ndarray) -> None:
     with ollama.Client(served.url) as client:
         answer = client.embed(model="minilm", input=TEXTS[:2])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +11,8 @@ import pytest
 from openai import OpenAI
 
 from tests.live.conftest import Live
+
+pytestmark = pytest.mark.client("openai-python", "openai")
 
 CAPITAL = "What is the capital of France?"
 QUESTIONS = (
@@ -201,15 +201,6 @@ def test_a_client_that_leaves_without_streaming_frees_its_pages(live: Live) -> N
         ask(client, "Hello!", max_tokens=1900, extra_body=ENDLESS)
     live.wait_until_idle()
     assert live.built.loop.stats().totals.finished["abort"] > 0  # type: ignore[index]
-
-
-def test_curl_gets_an_answer(live: Live) -> None:
-    body = json.dumps({"messages": user(CAPITAL)})
-    url = f"{live.url}/v1/chat/completions"
-    done = subprocess.run(
-        ["curl", "-sS", "--fail", url, "-d", body], capture_output=True, text=True, check=True
-    )
-    assert "Paris" in json.loads(done.stdout)["choices"][0]["message"]["content"]
 
 
 ENDLESS = {"ignore_eos": True}

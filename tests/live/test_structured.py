@@ -47,6 +47,7 @@ def of_schema(schema: Any) -> dict[str, Any]:
     return {"response_format": form}
 
 
+@pytest.mark.client("openai-python", "openai")
 def test_openai_parse_gives_the_pydantic_model(live: Live) -> None:
     answer = live.client().chat.completions.parse(
         model="tiny-chat", messages=user("Plan a trip."), response_format=Plan, max_tokens=600

@@ -131,6 +131,12 @@ def test_unknown_path_is_a_json_404_without_redirect(c: TestClient, path: str) -
     assert response.headers["x-request-id"]
 
 
+def test_allow_names_every_method_of_a_path_that_several_families_share(c: TestClient) -> None:
+    allowed = c.put("/").headers["allow"].split(", ")
+    assert sorted(allowed) == ["GET", "HEAD", "POST"]
+    assert c.head("/").status_code == c.get("/").status_code == 200
+
+
 def test_wrong_method_is_a_json_405_with_the_right_one(c: TestClient) -> None:
     response = c.get(CHAT)
     assert error_of(response) == (405, "invalid_request_error", "method_not_allowed", None)

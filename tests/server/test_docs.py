@@ -80,3 +80,25 @@ def test_both_need_no_key_and_one_has_tgis_path() -> None:
     with client(ScriptedEngine(b"a"), config=ServerConfig(api_key=("k",))) as c:
         assert c.get("/docs").status_code == 200
         assert c.get("/openapi.json").json() == c.get("/api-doc/openapi.json").json()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/invocations", {"inputs": ""}),
+        ("/invocations", {"messages": []}),
+        ("/rerank", {"query": "a", "documents": 1}),
+        ("/rerank", {"query": "a", "texts": 1}),
+        ("/tokenize", {"inputs": 1}),
+        ("/tokenize", {"messages": 1}),
+    ],
+    ids=str,
+)
+def test_errors_of_a_path_that_several_families_share_are_described(
+    c: TestClient, document: Any, path: str, body: dict[str, Any]
+) -> None:
+    told = document["paths"][path]["post"]["responses"]["default"]["content"]
+    schema = told["application/json"]["schema"] | {"components": document["components"]}
+    answer = c.post(path, json=body)
+    assert 400 <= answer.status_code < 500
+    jsonschema.Draft202012Validator(schema).validate(answer.json())

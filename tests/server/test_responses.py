@@ -212,3 +212,13 @@ def test_a_named_tool_is_called() -> None:
     (item,) = answer["output"]
     assert (item["type"], item["name"], item["status"]) == ("function_call", "add", "completed")
     assert answer["tool_choice"] == choice
+
+
+def test_a_form_of_text_is_let_be_where_a_call_is_forced() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    text = {"format": {"type": "json_schema", "name": "add", "schema": schema}}
+    body = {"input": "hi", "tools": [TOOL], "tool_choice": "required", "text": text}
+    with client(ScriptedEngine(CALL.encode())) as c:
+        response = c.post(PATH, json=body)
+    assert [item["type"] for item in response.json()["output"]] == ["function_call"]
+    assert response.headers["x-jaxserve-ignored"] == "text.format"

@@ -105,6 +105,15 @@ class ResponsesBody(WireModel):
     def tells_logprobs(self) -> bool:
         return LOGPROBS in self.include or self.top_logprobs > 0
 
+    @property
+    def drops_format(self) -> bool:
+        """Whether `text.format` holds nothing: an answer that must be a call has no text.
+
+        Clients send both, with one schema for the two of them.
+        """
+        must_call = read_tool_choice(self.tool_choice).is_forced
+        return must_call and self.text.format.get("type", "text") != "text"
+
     def as_chat(self) -> ChatBody:
         """The same wish as a body of the chat route; raises InvalidRequest in this one's words."""
         asked = {
@@ -117,7 +126,7 @@ class ResponsesBody(WireModel):
             "tools": [_chat_tool(tool, index) for index, tool in enumerate(self.tools)],
             "tool_choice": _chat_choice(self.tool_choice),
             "parallel_tool_calls": self.parallel_tool_calls,
-            "response_format": _chat_format(self.text.format),
+            "response_format": None if self.drops_format else _chat_format(self.text.format),
             "reasoning_effort": self.reasoning.effort,
             "truncate_prompt_tokens": -1 if self.truncation == "auto" else None,
             "logprobs": self.tells_logprobs,
@@ -142,12 +151,14 @@ def parse_responses(raw: Mapping[str, Any]) -> ResponsesBody:
     return parse_body(raw, ResponsesBody, REFUSED)
 
 
-def ignored_fields(raw: Mapping[str, Any]) -> Iterator[str]:
+def ignored_fields(raw: Mapping[str, Any], body: ResponsesBody) -> Iterator[str]:
     """The names of what was accepted and is not applied."""
     judged = ResponsesBody.model_fields.keys() | {refusal.field for refusal in REFUSED}
     yield from unread(raw, judged)
     if raw.get("store"):
         yield "store"
+    if body.drops_format:
+        yield "text.format"
     for part in ("text.verbosity", "reasoning.summary"):
         outer, _, inner = part.partition(".")
         if isinstance(raw.get(outer), dict) and raw[outer].get(inner):

@@ -46,7 +46,7 @@ async def responses(request: Request) -> Response:
     body = parse_responses(raw)
     chat = body.as_chat()
     starting = _start(state, body, chat, id=f"resp_{request_id_of(request.scope)}")
-    headers = naming_header(ignored_fields(raw))
+    headers = naming_header(ignored_fields(raw, body))
     return await respond(
         request, starting, stream=body.stream, headers=headers, framing=RESPONSE_EVENTS
     )

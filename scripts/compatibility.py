@@ -1,6 +1,6 @@
-"""Write docs/compatibility.md: which parameters each route reads, and which it refuses.
+"""Write docs/compatibility.md: what each route reads and refuses, beside its peers and its tests.
 
-    python scripts/compatibility.py [--check]
+    python -m scripts.compatibility [--check]
 
 With --check nothing is written, and the exit status is 1 when the file is not current.
 """
@@ -8,6 +8,8 @@ With --check nothing is written, and the exit status is 1 when the file is not c
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +24,24 @@ from jaxserve.server.row import Row
 from jaxserve.server.schema import ChatBody, CompletionBody
 from jaxserve.server.tgi import schema as tgi
 from jaxserve.server.vllm import classify, score
+from scripts.conformance_tables import CONTRACT, Verdict, clients_section, contract_section
+from scripts.contract import RouteWish
 
+RESULTS = Path(__file__).resolve().parent.parent / "tests" / "conformance" / "results.json"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "compatibility.md"
 HEAD = """# Compatibility
 
-Written by `scripts/compatibility.py` from the table of routes, the types that validate bodies and
-the tables of what is refused. A refused parameter is a 400 or 422 that names it, unless its value
+Written by `scripts/compatibility.py` from the table of routes, the types that validate bodies, the
+tables of what is refused, and the results of `scripts/conformance`
+([conformance.md](conformance.md)).
+
+{clients}
+
+{contract}
+
+## Every route
+
+A refused parameter is a 400 or 422 that names it, unless its value
 asks for nothing; any other parameter that has no effect is named in the header
 `x-jaxserve-ignored` of generation routes. Errors are told in the words of the API in the second
 column.
@@ -53,7 +67,28 @@ NOT_APPLIED = {"parameters.watermark"}  # checked, and named in the header
 
 
 def page() -> str:
-    return HEAD + "".join(f"{line_of(row)}\n" for row in ROWS)
+    clients = json.loads(RESULTS.read_text(encoding="utf-8"))["clients"]
+    shown = clients.pop(CONTRACT, {"tests": {}})["tests"]
+    head = HEAD.format(
+        clients=clients_section(clients), contract=contract_section(shown, route_of, verdict_of)
+    )
+    return head + "".join(f"{line_of(row)}\n" for row in ROWS)
+
+
+def route_of(wish: RouteWish) -> Row | None:
+    """The row that answers."""
+    for row in ROWS:
+        path = re.sub(r"\{\w+:path\}", ".+", row.path)
+        if wish.method in row.methods and re.fullmatch(path, wish.path):
+            return row
+    return None
+
+
+def verdict_of(name: str, body: type[WireModel]) -> Verdict:
+    """What becomes of a parameter; within an object it is called as in `parameters.top_k`."""
+    if name in _refused(body):
+        return "refused"
+    return "read" if name in _read(body) else "named as ignored"
 
 
 def line_of(row: Row) -> str:
@@ -100,7 +135,7 @@ def main() -> None:
     if not parser.parse_args().check:
         PAGE.write_text(page(), encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/compatibility.md is not current: run python scripts/compatibility.py")
+        sys.exit("docs/compatibility.md is not current: run python -m scripts.compatibility")
 
 
 if __name__ == "__main__":

@@ -20,11 +20,16 @@ INPUTS = {"inputs": "Hello!", "parameters": {"max_new_tokens": 2}}
 CHAT = {"messages": USER, "max_tokens": 2}
 TEXT = {"prompt": "Hello!", "max_tokens": 2}
 SHORT = {"num_predict": 2}
+LORA = {"lora_name": "a", "lora_path": "a"}
+BEGUN = {"messages": [*USER, {"role": "assistant", "content": "Hello"}]}
 
 
 @dataclass(frozen=True, slots=True)
 class RouteWish:
-    """A route by who has it; `body` is one that every server of it answers."""
+    """A route by who has it; `body` is one that every server of it answers.
+
+    `switch` is the flag without which it is refused.
+    """
 
     method: str
     path: str
@@ -32,17 +37,26 @@ class RouteWish:
     priority: Priority
     body: Mapping[str, Any] | None = None
     task: Literal["generate", "embed"] = "generate"
+    switch: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.method} {self.path} {self.peers}"
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterWish:
-    """A parameter by who honours it; `beside` are the fields that it needs."""
+    """A parameter by who honours it; `beside` are the fields that it needs.
+
+    `switch` is the flag without which it is refused.
+    """
 
     name: str
     value: Any
     peers: str
     priority: Priority = "must"
     beside: Mapping[str, Any] = field(default_factory=dict)
+    switch: str = ""
 
 
 ROUTES = (
@@ -75,11 +89,11 @@ ROUTES = (
     RouteWish("GET", "/api-doc/openapi.json", "T", "should"),
     RouteWish("GET", "/version", "V", "should"),
     RouteWish("GET", "/load", "V", "should"),
-    RouteWish("POST", "/v1/load_lora_adapter", "V", "should", {"lora_name": "a", "lora_path": "a"}),
-    RouteWish("POST", "/v1/unload_lora_adapter", "V", "should", {"lora_name": "a"}),
-    RouteWish("POST", "/start_profile", "V", "should", {}),
-    RouteWish("POST", "/stop_profile", "V", "should", {}),
-    RouteWish("POST", "/reset_prefix_cache", "V", "should", {}),
+    RouteWish("POST", "/v1/load_lora_adapter", "V", "should", LORA, switch="--lora-routes"),
+    RouteWish("POST", "/v1/unload_lora_adapter", "V", "should", LORA, switch="--lora-routes"),
+    RouteWish("POST", "/start_profile", "V", "should", {}, switch="--profile-dir"),
+    RouteWish("POST", "/stop_profile", "V", "should", {}, switch="--profile-dir"),
+    RouteWish("POST", "/reset_prefix_cache", "V", "should", {}, switch="--dev-routes"),
     RouteWish("GET", "/api/version", "M", "should"),
     RouteWish("GET", "/api/tags", "M", "should"),
     RouteWish("POST", "/api/show", "M", "should", {"model": "tiny-chat"}),
@@ -134,14 +148,16 @@ CHAT_PARAMETERS = (
     ParameterWish("reasoning_effort", "low", "OVM"),
     ParameterWish("include_reasoning", False, "V"),
     ParameterWish("add_generation_prompt", True, "VL"),
-    ParameterWish("continue_final_message", True, "VL"),
+    ParameterWish("continue_final_message", True, "VL", beside=BEGUN),
     ParameterWish("add_special_tokens", True, "V"),
     ParameterWish("chat_template_kwargs", {"a": 1}, "VL"),
     ParameterWish("documents", [{"text": "a"}], "V"),
     ParameterWish("tool_prompt", "a", "T"),
     ParameterWish("request_id", "a", "V"),
     ParameterWish("cache_salt", "a", "V", "should"),
-    ParameterWish("chat_template", "{{ messages[0].content }}", "VL", "later"),
+    ParameterWish(
+        "chat_template", "{{ 1 }}", "VL", "later", switch="--trust-request-chat-template"
+    ),
     ParameterWish("thinking_token_budget", 5, "VL", "later"),
     ParameterWish("bad_words", ["a"], "V", "later"),
     ParameterWish("logprob_token_ids", [5], "V", "later"),
@@ -179,6 +195,5 @@ TGI_PARAMETERS = (
     ParameterWish("seed", 7, "T"),
     ParameterWish("top_n_tokens", 2, "T", beside={"details": True}),
     ParameterWish("grammar", {"type": "json", "value": SCHEMA}, "T"),
-    ParameterWish("adapter_id", None, "T"),
     ParameterWish("watermark", True, "T", "later"),
 )

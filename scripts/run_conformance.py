@@ -1,6 +1,6 @@
 """Run every test of a public client, and gather which client passed what.
 
-    python scripts/run_conformance.py [--clients PYTHON] [--write] [-k EXPRESSION]
+    python -m scripts.run_conformance [--clients PYTHON] [--write] [-k EXPRESSION]
 
 The light clients are tested by tests/live in this environment, the heavy ones by tests/conformance
 in one of their own, against servers that this script starts.
@@ -55,7 +55,7 @@ def run_tests(command: Sequence[str], environment: Mapping[str, str]) -> Clients
 
 def light(options: Sequence[str]) -> Clients:
     """Of this environment."""
-    return run_tests([sys.executable, "-m", "pytest", "tests/live", *options], {})
+    return run_tests([sys.executable, "-m", "pytest", "tests/live", "-m", "client", *options], {})
 
 
 def heavy(python: str, options: Sequence[str]) -> Clients:
@@ -70,7 +70,8 @@ def heavy(python: str, options: Sequence[str]) -> Clients:
 @contextlib.contextmanager
 def server(arguments: Sequence[str]) -> Iterator[str]:
     """The address of `jaxserve serve` with the arguments."""
-    command = [sys.executable, "-m", "jaxserve.cli", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "jaxserve.cli", "serve", "--port", "0"]
+    command += ["--log-level", "warning", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
@@ -102,7 +103,6 @@ def main() -> None:
     if asked.write and asked.k:
         parser.error("--write needs the results of every test: leave -k out")
     options = ["-k", asked.k] if asked.k else []
-    # Not only client tests: tests/live has none that another environment could not repeat.
     clients = merged(light(options), heavy(asked.clients, options))
     for name, client in sorted(clients.items()):
         passed = [test for test, outcome in client["tests"].items() if outcome == "passed"]

@@ -28,8 +28,9 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert versions[0] == jaxserve.__version__
 
 
-def test_no_constraint_holds_an_index_address() -> None:
-    text = (ROOT / "constraints.txt").read_text()
+@pytest.mark.parametrize("file", ["constraints.txt", "tests/conformance/requirements.txt"])
+def test_no_constraint_holds_an_index_address(file: str) -> None:
+    text = (ROOT / file).read_text()
     assert "://" not in text
     assert not re.search(r"^-", text, re.M)
 

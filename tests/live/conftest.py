@@ -69,8 +69,12 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(autouse=True)
 def all_is_well_after(live: Live) -> Iterator[None]:
-    """After every test no page is held, the engine lives, and nothing has been compiled."""
+    """After every test no page is held, the engine lives, and nothing has been compiled.
+
+    The count is the process's: another server that starts here, between tests, adds to it.
+    """
+    before = live.built.runner.num_compiled_after_ready
     yield
     live.wait_until_idle()
     assert live.built.loop.health().alive
-    assert live.built.runner.num_compiled_after_ready == 0
+    assert live.built.runner.num_compiled_after_ready == before

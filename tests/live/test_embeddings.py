@@ -18,6 +18,8 @@ import transformers
 from huggingface_hub import InferenceClient
 from openai import BadRequestError, OpenAI
 
+from scripts.conformance_tables import CONTRACT
+from scripts.contract import ROUTES, RouteWish
 from tests.live.node import run_node
 from tests.live.pooled_server import Served, serving
 from tests.server.apps import wait_until
@@ -163,6 +165,12 @@ def test_texts_are_ranked_by_their_vectors(served: Served, reference: np.ndarray
 def test_routes_that_generate_say_what_the_model_is_for(client: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="does not generate text: it embeds"):
         client.chat.completions.create(model="minilm", messages=[{"role": "user", "content": "hi"}])
+
+
+@pytest.mark.client(CONTRACT, "jaxserve")
+@pytest.mark.parametrize("wish", [w for w in ROUTES if w.task == "embed"], ids=lambda wish: wish.id)
+def test_route(served: Served, wish: RouteWish) -> None:
+    assert httpx.request(wish.method, served.url + wish.path, json=wish.body).status_code == 200
 
 
 def test_it_is_measured(served: Served) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from jaxserve.errors import InvalidRequest
 from jaxserve.generate import TextRequest
@@ -18,6 +19,8 @@ from jaxserve.text.calls.answer_grammar import AnswerGrammars
 from jaxserve.text.calls.reader import AnswerFormats
 from jaxserve.text.grammar import GrammarWish
 from jaxserve.text.json_schema import GrammarRefused
+
+Written = TypeVar("Written", str, GrammarWish)
 
 
 def check_tools(formats: AnswerFormats) -> None:
@@ -52,7 +55,8 @@ async def held_to_calls(
     is_strict = any(tool.function.strict for tool in callable_tools)
     if not (choice.is_forced or is_strict or choice.allowed is not None):
         return request
-    source = await _calls(state, callable_tools, forced=choice.is_forced, many=parallel)
+    write = _grammars(state).forced if choice.is_forced else _grammars(state).offered
+    source = await _written(partial(write, _callable_schemas(callable_tools), many=parallel))
     wish = GrammarWish("lark", source, preface=_preface(state, request))
     grammar = await state.compile_grammar(wish, param="tools")
     return replace(request, grammar=grammar)
@@ -70,27 +74,37 @@ async def held_to_either(
 
     Raises InvalidRequest when one of them can not be enforced, or one not be told from the other.
     """
-    calls = state.formats.tools
-    assert calls is not None, "checked before"
-    if form.wish.kind != "json_schema" or calls.at_start or calls.channels:
+    if form.wish.kind != "json_schema":
         raise unsupported(
             form.param,
-            "can not go with tools that may be called, unless it is JSON and this model marks its "
-            "calls: set tool_choice to none",
+            "can not go with tools that may be called, unless it is JSON: set tool_choice to none",
         )
-    source = await _calls(state, tools, forced=True, many=parallel)
-    wish = replace(form.wish, preface=_preface(state, request), instead=source)
-    grammar = await state.compile_grammar(wish, param=form.param)
+    write = partial(
+        _grammars(state).beside,
+        _callable_schemas(tools),
+        form.wish,
+        preface=state.formats.preface(request.prompt_ids),
+        many=parallel,
+    )
+    grammar = await state.compile_grammar(await _written(write), param=form.param)
     return replace(request, grammar=grammar)
 
 
-async def _calls(state: ServerState, tools: Sequence[Tool], *, forced: bool, many: bool) -> str:
-    form, schemas = state.formats.tools, schemas_of(tools)
-    assert form is not None and schemas is not None, "checked before"
-    grammars = AnswerGrammars(form, state.generator.tokenizer)
-    write = grammars.forced if forced else grammars.offered
+def _grammars(state: ServerState) -> AnswerGrammars:
+    assert state.formats.tools is not None, "checked before"
+    return AnswerGrammars(state.formats.tools, state.generator.tokenizer)
+
+
+def _callable_schemas(tools: Sequence[Tool]) -> dict[str, Any]:
+    schemas = schemas_of(tools)
+    assert schemas is not None, "there are tools"
+    return schemas
+
+
+async def _written(write: Callable[[], Written]) -> Written:
+    """A grammar, written off the event loop."""
     try:
-        return await asyncio.to_thread(write, schemas, many=many)
+        return await asyncio.to_thread(write)
     except (GrammarRefused, RecursionError) as refused:
         problem = f"tools can not be compiled to a grammar: {refused}"
         raise InvalidRequest(problem, param="tools", code="invalid_schema") from None

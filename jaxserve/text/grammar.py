@@ -31,13 +31,15 @@ class GrammarWish:
     regular expression (of the whole output; Rust's syntax, no look-around or back-references), a
     grammar in GBNF, vLLM's EBNF or Lark (told apart by `::=`), or llguidance's Lark. `preface` are
     rules of such a Lark grammar, of which `preface` is what comes before the form; `instead` is a
-    grammar of what may be there in place of it, which must begin with other characters.
+    grammar of what may be there in place of it, which must begin with other characters unless
+    both are JSON. `lead` is what stands before the form itself, as part of a rule.
     """
 
     kind: Kind
     source: str
     preface: str = ""
     instead: str = ""
+    lead: str = ""
 
 
 class Grammar:

@@ -46,8 +46,9 @@ def grammar_source(
     body = _part(wish, tokenizer, to_lark)
     if not (wish.preface or wish.instead):
         return json.dumps({"grammars": [body]})
+    form = f"{wish.lead} @body"
     start = ("preface " if wish.preface else "") + (
-        "(@body | @instead)" if wish.instead else "@body"
+        f"({form} | @instead)" if wish.instead else form
     )
     grammars: list[Part] = [
         {"name": "opening", "lark_grammar": f"start: {start}\n{wish.preface}"},

@@ -10,13 +10,16 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
+from jaxserve.text.calls.description import ToolFormat
+from jaxserve.text.formats.harmony import HARMONY_ANALYSIS
 from jaxserve.text.formats.hermes import HERMES
 from jaxserve.text.formats.llama import LLAMA_JSON
-from jaxserve.text.formats.table import Formats
+from jaxserve.text.formats.table import TOOL_FORMATS, Formats
 from jaxserve.text.formats.think import THINK
 from tests.server.apps import CHAT, MESSAGES, TEXT, client, events
+from tests.text.calls.test_answer_grammar import MARKERS
 from tests.text.schemas import SCHEMAS
-from tests.text_fakes import ScriptedEngine
+from tests.text_fakes import MarkerTokenizer, ScriptedEngine, limits
 
 RATING = SCHEMAS["bounded integer"]
 ROOT = {"type": "object"}
@@ -230,11 +233,59 @@ def test_with_tools_an_answer_is_a_call_or_has_the_form(tag: str) -> None:
             assert_has_form(ollama["message"]["content"], RATING)
 
 
-def test_a_form_does_not_go_with_forced_calls_or_ones_that_can_not_be_told_from_it() -> None:
+@pytest.mark.parametrize("tools", TOOL_FORMATS, ids=lambda form: form.name)
+def test_every_format_tells_calls_from_an_answer_with_the_form(tools: ToolFormat) -> None:
+    tokenizer = MarkerTokenizer(MARKERS.get(tools.name, ()))
+    known = limits(vocab_size=tokenizer.vocab_size)
+    answers = Formats(tools=tools, reasoning=HARMONY_ANALYSIS if tools.channels else THINK)
+    body = {"messages": MESSAGES, "tools": TOOLS[:1], "max_tokens": 300}
+
+    def ask(script: Any, **more: Any) -> tuple[dict[str, Any], list[int]]:
+        engine = ScriptedEngine(script, limits=known)
+        with client(engine, formats=answers, tokenizer=tokenizer) as c:
+            response = c.post(CHAT, json={**body, **more})
+            assert response.status_code == 200, response.text
+        choice: dict[str, Any] = response.json()["choices"][0]
+        return choice, engine.submitted[0].output_ids
+
+    opening = "<|channel|>commentary to=functions.rate <|constrain|>json" if tools.channels else ""
+    script = [*tokenizer.encode(opening, add_special_tokens=False), *b"No"]
+    call, call_ids = ask(script, tool_choice="required", parallel_tool_calls=False)
+    either, _ = ask(call_ids, guided_json=RATING, parallel_tool_calls=False)
+    assert called(either) == called(call) == ["rate"]
+    lead = "<|channel|>final<|message|>" if tools.channels else ""
+    said = tokenizer.encode(lead + '{"rating": 99', add_special_tokens=False)
+    answer, _ = ask(said, guided_json=RATING)
+    assert called(answer) == [] and answer["finish_reason"] == "stop"
+    assert_has_form(answer["message"]["content"], RATING)
+
+
+def called(choice: dict[str, Any]) -> list[str]:
+    """The name of each call, whose arguments must be valid."""
+    told = [call["function"] for call in choice["message"].get("tool_calls", [])]
+    for function in told:
+        assert_has_form(function["arguments"], RATING)
+    return [function["name"] for function in told]
+
+
+def test_a_bare_object_is_a_call_only_if_its_keys_say_so() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "rating": {"type": "integer"}},
+        "required": ["name", "rating"],
+        "additionalProperties": False,
+    }
+    said = '{"name": "rate", "rating": 3}'
+    body = {"messages": MESSAGES, "guided_json": schema, "tools": TOOLS, "max_tokens": 200}
+    with client(ScriptedEngine(said.encode()), formats=Formats(tools=LLAMA_JSON)) as c:
+        choice = c.post(CHAT, json=body).json()["choices"][0]
+    assert choice["message"]["content"] == said and choice["finish_reason"] == "stop"
+
+
+def test_a_form_does_not_go_with_forced_calls_and_must_be_json_beside_calls() -> None:
     body = {"messages": MESSAGES, "guided_json": RATING, "tools": TOOLS}
     refused = [
         (HERMES, {**body, "tool_choice": "required"}, "guided_json"),
-        (LLAMA_JSON, body, "guided_json"),
         (HERMES, {**body, "guided_json": None, "guided_regex": "<+"}, "guided_regex"),
     ]
     for tools, asked, param in refused:

@@ -6,12 +6,14 @@ Raises GrammarRefused for what can not be held to.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from jaxserve.text.calls.call_reader import Schemas
 from jaxserve.text.calls.channels import CHANNEL, END, MESSAGE, START
 from jaxserve.text.calls.description import ToolFormat
 from jaxserve.text.calls.grammar import CallGrammar
 from jaxserve.text.calls.lark import Lark
+from jaxserve.text.grammar import GrammarWish
 from jaxserve.text.tokenizer import Tokenizer
 
 
@@ -26,6 +28,26 @@ class AnswerGrammars:
         """Calls and nothing else: one, or with `many` at least one."""
         lark = Lark(self._tokenizer)
         return lark.source(f"{self._before(lark)} {self._calls(lark, schemas, many=many)}")
+
+    def beside(
+        self, schemas: Schemas, wish: GrammarWish, *, preface: str, many: bool
+    ) -> GrammarWish:
+        """The wish for a JSON answer, or else calls; `preface` may come before either.
+
+        Where nothing marks a call it is an object like any other, until its keys tell.
+        """
+        form, lark = self._tools, Lark(self._tokenizer)
+        calls = self._calls(lark, schemas, many=many, whole=form.at_start == ("",))
+        if not form.channels:
+            instead = lark.source(f"{lark.blanks} {calls}")
+            return replace(wish, preface=preface, instead=instead)
+        before = Lark(self._tokenizer)
+        return replace(
+            wish,
+            preface=before.source(self._before(before), name="preface"),
+            instead=lark.source(calls),
+            lead=lark.literal(f"{CHANNEL}final{MESSAGE}"),
+        )
 
     def offered(self, schemas: Schemas, *, many: bool) -> str:
         """Any text, in which what begins as a call is one of these; one run, or `many`."""
@@ -42,10 +64,11 @@ class AnswerGrammars:
         before = self._before(lark) if form.channels else ""
         return lark.source(f"{before} {body}")
 
-    def _calls(self, lark: Lark, schemas: Schemas, *, many: bool) -> str:
+    def _calls(self, lark: Lark, schemas: Schemas, *, many: bool, whole: bool = False) -> str:
         form = self._tools
         begin = form.at_start[0] if form.at_start else form.begins[0]
-        run = f"{lark.literal(begin)} {CallGrammar(lark, form, schemas).run(many=many)}"
+        calls = CallGrammar(lark, form, schemas, whole=whole)
+        run = f"{lark.literal(begin)} {calls.run(many=many)}"
         if many and not form.many_per_run and not form.channels:
             return f"{run} ({lark.blanks} {run})*"
         return run

@@ -95,11 +95,12 @@ class CallReader:
             return SkippedReader(part.opening)
         if isinstance(part, Tagged):
             return TaggedReader(self.call, part, self._schemas)
+        if isinstance(part, JSONCall):
+            return JSONCallReader(self.call, needs_arguments=part.needs_arguments)
         return _READERS[type(part)](self.call)
 
 
 _READERS = {
     Arguments: ArgumentsReader,
-    JSONCall: JSONCallReader,
     PythonArguments: PythonArgumentsReader,
 }

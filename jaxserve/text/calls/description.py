@@ -30,9 +30,13 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class JSONCall:
-    """A JSON object that holds both: `{"name": ..., <arguments>: {...}}`."""
+    """A JSON object that holds both: `{"name": ..., <arguments>: {...}}`.
+
+    With `needs_arguments` one that has none is no call: it may be any other object with a name.
+    """
 
     arguments: str = "arguments"
+    needs_arguments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

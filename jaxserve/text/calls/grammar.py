@@ -7,7 +7,7 @@ Raises GrammarRefused for what can not be held to.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxserve.text.calls.bare_values import BareValues, check_keywords
@@ -30,11 +30,17 @@ _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": Fa
 
 
 class CallGrammar:
-    """Adds the rules of a format's calls to a grammar."""
+    """Adds the rules of a format's calls to a grammar.
 
-    def __init__(self, lark: Lark, form: ToolFormat, schemas: Schemas) -> None:
+    With `whole` a JSON object that is a call is one schema, so that it may begin like another.
+    """
+
+    def __init__(
+        self, lark: Lark, form: ToolFormat, schemas: Schemas, *, whole: bool = False
+    ) -> None:
         self._lark = lark
         self._form = form
+        self._whole = whole
         self._schemas = {name: given or _NO_PARAMETERS for name, given in schemas.items()}
 
     def run(self, *, many: bool) -> str:
@@ -62,6 +68,8 @@ class CallGrammar:
             return ""
         if isinstance(part, Arguments):
             return lark.json(_as_object(schema))
+        if isinstance(part, JSONCall) and self._whole:
+            return lark.json(_whole_call(name, part.arguments, _as_object(schema)))
         if isinstance(part, JSONCall):
             opening = f'{{"name": {json.dumps(name)}, "{part.arguments}": '
             return f"{lark.text(opening)} {lark.json(_as_object(schema))} {lark.text('}')}"
@@ -117,6 +125,30 @@ def _standing_alone(schema: Any, shared: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(schema, Mapping):
         raise GrammarRefused("a parameter must have a schema that is an object or true")
     return {**shared, **schema}
+
+
+def _whole_call(name: str, key: str, schema: Any) -> dict[str, Any]:
+    """The schema of a call as one object; what is shared within `schema` moves to the top."""
+    shared = {part: schema[part] for part in ("$defs", "definitions") if part in schema}
+    if any(not ref.startswith(("#/$defs/", "#/definitions/")) for ref in _references(schema)):
+        raise GrammarRefused("it has a $ref to something else than its $defs")
+    return {
+        **shared,
+        "type": "object",
+        "properties": {"name": {"const": name}, key: schema},
+        "required": ["name", key],
+        "additionalProperties": False,
+    }
+
+
+def _references(schema: Any) -> Iterator[str]:
+    inner = schema.values() if isinstance(schema, Mapping) else schema
+    if isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str):
+        yield schema["$ref"]
+    if isinstance(inner, str | int | float | None):
+        return
+    for part in inner:
+        yield from _references(part)
 
 
 def _as_object(schema: Any) -> Any:

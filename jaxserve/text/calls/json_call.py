@@ -19,12 +19,14 @@ _ARGUMENT_KEYS = ("arguments", "parameters")
 class JSONCallReader(PartReader):
     """`{"name": ..., "arguments": ...}`; keys in any order, others ignored.
 
-    Arguments may also be a string that holds the object; none at all are `{}`.
+    Arguments may also be a string that holds the object; none at all are `{}`, unless
+    `needs_arguments`.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, *, needs_arguments: bool = False) -> None:
         super().__init__()
         self._call = call
+        self._needs_arguments = needs_arguments
         self._has_arguments = False
         self._expect: Callable[[str], None] = self._start
         self._end_string: Callable[[str], None] = self._end_key
@@ -129,6 +131,9 @@ class JSONCallReader(PartReader):
             self.broken = char not in BLANKS
             return
         if not self._has_arguments:
+            if self._needs_arguments:
+                self.broken = True
+                return
             self._call.add("{}")
         self._call.complete = self.done = True
 

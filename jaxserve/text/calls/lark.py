@@ -16,8 +16,9 @@ class Lark:
         self._rules: list[str] = []
         self._names: dict[str, str] = {}  # by body
 
-    def source(self, start: str) -> str:
-        return "\n".join([f"start: {start}", *self._rules]) + "\n"
+    def source(self, body: str, *, name: str = "start") -> str:
+        """Everything so far, with `body` as the rule of that name."""
+        return "\n".join([f"{name}: {body}", *self._rules]) + "\n"
 
     def rule(self, body: str) -> str:
         if body not in self._names:

@@ -7,7 +7,7 @@ LLAMA_JSON = ToolFormat(
     markers=('"parameters": dictionary of argument name and its value',),
     begins=("<|python_tag|>", "<|python_start|>"),
     at_start=("",),
-    call=(JSONCall(arguments="parameters"),),
+    call=(JSONCall(arguments="parameters", needs_arguments=True),),
     between="; ",
     strays=("<|python_end|>", "<|eom_id|>"),
     many_per_run=True,

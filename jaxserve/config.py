@@ -92,7 +92,7 @@ class EngineConfig:
     kv_cache_dtype: Literal["auto", "int8", "fp8"] = "auto"
     """What keys and values are kept as. auto: as they are computed; docs/quantization.md has the
     cost of the others."""
-    attention_backend: Literal["auto", "xla", "tpu"] = "auto"
+    attention_backend: Literal["auto", "xla", "tpu", "gpu"] = "auto"
     """What computes attention; docs/accelerators.md. auto: the platform's own, if it does all that
     the model asks for and agrees with xla on this device, and else xla."""
     max_batch_size: Count | None = None

@@ -14,14 +14,26 @@ from jax.sharding import Mesh
 from jaxserve.errors import ConfigError
 from jaxserve.models.attention.interface import Demands, PagedBackend
 from jaxserve.models.attention.self_check import fault_of
-from jaxserve.models.attention.tpu import TpuAttention
 from jaxserve.models.attention.xla import XlaAttention
 
 Make = Callable[[Mesh], PagedBackend]
 Fallback = Literal["none", "unsupported", "faulty"]
 
-BACKENDS: Mapping[str, Make] = {"xla": lambda _: XlaAttention(), "tpu": TpuAttention}
-_BY_PLATFORM: Mapping[str, str] = {"tpu": "tpu"}
+
+def _tpu(mesh: Mesh) -> PagedBackend:
+    from jaxserve.models.attention.tpu import TpuAttention  # with it comes Pallas, slow to import
+
+    return TpuAttention(mesh)
+
+
+def _gpu(mesh: Mesh) -> PagedBackend:
+    from jaxserve.models.attention.gpu import GpuAttention
+
+    return GpuAttention(mesh)
+
+
+BACKENDS: Mapping[str, Make] = {"xla": lambda _: XlaAttention(), "tpu": _tpu, "gpu": _gpu}
+_BY_PLATFORM: Mapping[str, str] = {"tpu": "tpu", "gpu": "gpu"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from tests.models.attention.conformance import (
     attended,
     rounded_with_scales,
 )
+from tests.models.attention.gpu_interpretation import interpreted_gpu
 from tests.models.attention.tpu_interpretation import interpreted_tpu
 
 
@@ -43,6 +44,7 @@ def cast_to_fp8(vectors: Array, kind: jnp.dtype) -> Array:
 SETTINGS = {
     "xla": Setting(platform="cpu"),
     "tpu": Setting(platform="tpu", rounded=cast_to_fp8, interpreted=interpreted_tpu),
+    "gpu": Setting(platform="gpu", dtype="bfloat16", most_error=0.02, interpreted=interpreted_gpu),
 }
 
 

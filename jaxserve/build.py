@@ -5,7 +5,6 @@ The composition root: the one place that knows every part. What it decides it pr
 
 from __future__ import annotations
 
-import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from starlette.applications import Starlette
 
 from jaxserve.adapters import Adapters
+from jaxserve.build_runner import choose_attention, load, make_runner, mesh_of, surroundings
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.metrics import AttentionInUse
@@ -24,39 +23,27 @@ from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import EngineLimits
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.scheduler import Scheduler
-from jaxserve.engine.sizes import EngineSizes, Surroundings, choose_sizes, page_size_of
+from jaxserve.engine.sizes import EngineSizes, choose_sizes
 from jaxserve.errors import ConfigError
 from jaxserve.generate import TextGenerator
 from jaxserve.identity import model_info
-from jaxserve.memory import free_bytes
 from jaxserve.models.adapters import Room
-from jaxserve.models.attention.interface import AttentionBackend
-from jaxserve.models.attention.registry import Chosen, choose
-from jaxserve.models.attention_demands import demands_of
-from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
-from jaxserve.models.kv_cache import bytes_per_token
-from jaxserve.models.loading import LoadedModel, adapter_modules, load_model, make_model
+from jaxserve.models.loading import LoadedModel, adapter_modules
 from jaxserve.models.peft import read_rank
 from jaxserve.models.source import read_generation_config
 from jaxserve.phases import DEVICES, POOL, WEIGHTS, Phases
 from jaxserve.profiling import profiler
 from jaxserve.server.app import create_app
 from jaxserve.server.models import NO_ADAPTERS
-from jaxserve.sharding.axes import TENSOR
-from jaxserve.sharding.mesh import make_mesh
-from jaxserve.startup import describe, dtype_of, kept_programs, say, use_compilation_cache, warm_up
+from jaxserve.startup import kept_programs, say, use_compilation_cache, warm_up
 from jaxserve.text.formats.table import Formats, check_format_names, choose_formats
 from jaxserve.text.tokenizer import FolderTokenizer, load_tokenizer
-from jaxserve.version import __version__
-
-logger = logging.getLogger(__name__)
 
 MAX_LOGPROBS = 20
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-KV_DTYPES = {"int8": jnp.dtype("int8"), "fp8": jnp.dtype("float8_e4m3fn")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,98 +96,41 @@ def build_engine(
     use_compilation_cache(config.engine)
     check_format_names(tools=config.source.tool_format, reasoning=config.source.reasoning_format)
     folder = resolve(config.source.model, revision=config.source.revision)
-    mesh = make_mesh(
-        tensor_parallel=config.mesh.tensor_parallel, expert_parallel=config.mesh.expert_parallel
-    )
-    dtype = dtype_of(config.source, mesh.devices.flat[0])
-    say(log, f"jaxserve {__version__} on {describe(mesh)}, loading {folder}")
+    mesh = mesh_of(config.mesh)
     phases.end(DEVICES)
     with ThreadPoolExecutor(1) as pool:  # the tokenizer takes about as long as the weights
         tokenizer_loading = pool.submit(_tokenizer, config.source, folder)
-        model = _model(config, folder, mesh=mesh, dtype=dtype, log=log)
+        loaded = load(config, folder, mesh, log)
         tokenizer = tokenizer_loading.result()
     phases.end(WEIGHTS)
-    kv_dtype = KV_DTYPES.get(config.engine.kv_cache_dtype, dtype)
-    attention = choose_attention(config.engine, model.config, mesh, dtype=dtype, kv_dtype=kv_dtype)
-    say(log, f"  attention {attention.backend.name}{attention.why and f': {attention.why}'}")
-    around = _surroundings(model.config, attention.backend, mesh, dtype=dtype, kv_dtype=kv_dtype)
-    sizes, reasons = choose_sizes(config.engine, around)
+    attention = choose_attention(config.engine, loaded, log)
+    sizes, reasons = choose_sizes(config.engine, surroundings(loaded, attention.backend))
     for reason in reasons:
         say(log, f"  {reason}")
-    limits = _limits(config.engine, sizes, tokenizer, model.config)
-    runner = Runner(
-        model,
-        attention=attention.backend,
-        mesh=mesh,
-        sizes=sizes,
-        limits=limits,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        room=_room(config),
-    )
+    model = loaded.model.config
+    limits = _limits(config.engine, sizes, tokenizer, model)
+    room = _room(config)
+    runner = make_runner(loaded, attention.backend, sizes=sizes, limits=limits, room=room)
     phases.end(POOL)
     warm_up(runner, kept_programs(config.engine, mesh), log, phases)
     in_use = AttentionInUse(attention.backend.name, attention.fallback)
     loop = EngineLoop(_scheduler(sizes, limits), runner, attention=in_use)
     return BuiltEngine(
         loop=loop,
-        adapters=_adapters(config.source, folder, model, runner, loop),
+        adapters=_adapters(config.source, folder, loaded.model, runner, loop),
         runner=runner,
         tokenizer=tokenizer,
         folder=folder,
         sizes=sizes,
-        model=model.config,
-        num_params=footprint(model.config, dtype).num_params,
+        model=model,
+        num_params=footprint(model, loaded.dtype).num_params,
         formats=choose_formats(
             tokenizer.chat_template,
             tools=config.source.tool_format,
             reasoning=config.source.reasoning_format,
         ),
-        kv_dtype=kv_dtype,
+        kv_dtype=loaded.kv_dtype,
     )
-
-
-def _model(
-    config: ServeConfig, folder: Path, *, mesh: Mesh, dtype: jnp.dtype, log: TextIO
-) -> LoadedModel:
-    source, most = config.source, config.engine.max_model_len
-    if source.load_format == "dummy":
-        say(log, "  random weights: what it answers is noise")
-        return make_model(
-            folder, dtype=dtype, mesh=mesh, max_model_len=most, quantize=source.quantize
-        )
-    return load_model(
-        folder,
-        dtype=dtype,
-        mesh=mesh,
-        progress=log.isatty(),
-        max_model_len=most,
-        quantize=source.quantize,
-    )
-
-
-def choose_attention(
-    config: EngineConfig,
-    model: DecoderConfig,
-    mesh: Mesh,
-    *,
-    dtype: jnp.dtype,
-    kv_dtype: jnp.dtype,
-) -> Chosen:
-    """What is to compute attention; warns when it is xla in place of a faulty backend."""
-    device = mesh.devices.flat[0]
-    demands = demands_of(
-        model,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        page_size=page_size_of(config, device.platform),
-        device=device,
-        tensor_parallel=mesh.shape[TENSOR],
-    )
-    chosen = choose(config.attention_backend, demands, mesh)
-    if chosen.fallback == "faulty":
-        logger.warning("attention: %s; xla takes its place", chosen.why)
-    return chosen
 
 
 def _tokenizer(source: ModelSource, folder: Path) -> FolderTokenizer:
@@ -277,22 +207,4 @@ def _scheduler(sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
         limits=limits,
         max_batch_size=sizes.max_batch_size,
         token_budget=sizes.token_budget,
-    )
-
-
-def _surroundings(
-    model: DecoderConfig,
-    attention: AttentionBackend,
-    mesh: Mesh,
-    *,
-    dtype: jnp.dtype,
-    kv_dtype: jnp.dtype,
-) -> Surroundings:
-    devices = list(mesh.devices.flat)
-    return Surroundings(
-        platform=devices[0].platform,
-        free_bytes=free_bytes(devices),
-        kv_bytes_per_token=bytes_per_token(model, kv_dtype, attention=attention, mesh=mesh),
-        state_bytes_per_slot=state_bytes_per_slot(model, dtype, mesh=mesh),
-        context=model.max_model_len,
     )

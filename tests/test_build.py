@@ -8,20 +8,10 @@ import queue
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
-import pytest
-from jax.sharding import Mesh
-
-from jaxserve import build
 from jaxserve.build import build_engine
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
 from jaxserve.engine.metrics import AttentionInUse
 from jaxserve.engine.request import Request, SamplingParams, TokenDelta
-from jaxserve.models.attention.interface import Demands
-from jaxserve.models.attention.registry import Chosen
-from jaxserve.models.attention.xla import XlaAttention
-from jaxserve.models.families.registry import read_model_config
-from jaxserve.sharding.mesh import make_mesh
 from tests.tiny_models import TINY_LLAMA
 
 
@@ -48,19 +38,3 @@ def test_random_weights_need_neither_weights_nor_tokenizer(tmp_path: Path) -> No
     built.runner.close()
     assert len(drawn) == 3
     assert all(0 <= token < TINY_LLAMA["vocab_size"] for token in drawn)
-
-
-def test_attention_that_is_wrong_here_is_replaced_with_a_warning(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def replaced(asked: str, demands: Demands, mesh: Mesh) -> Chosen:
-        assert (asked, demands.page_size, demands.tensor_parallel) == ("xla", 32, 2)
-        return Chosen(XlaAttention(), "faulty", "other differs from xla")
-
-    monkeypatch.setattr(build, "choose", replaced)
-    config = EngineConfig(attention_backend="xla", page_size=32)
-    model = read_model_config(TINY_LLAMA, "a test")[1]
-    float32, mesh = jnp.dtype("float32"), make_mesh(tensor_parallel=2)
-    chosen = build.choose_attention(config, model, mesh, dtype=float32, kv_dtype=float32)
-    assert chosen.backend.name == "xla"
-    assert "other differs from xla; xla takes its place" in caplog.text

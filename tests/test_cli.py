@@ -125,6 +125,8 @@ def test_convert_gets_its_model_and_its_folder(monkeypatch: pytest.MonkeyPatch) 
         ["convert", "--help"],
         ["bench", "--help"],
         ["bench", "serve", "--help"],
+        ["bench", "engine", "--help"],
+        ["bench", "startup", "--help"],
         ["--version"],
     ],
 )

@@ -19,6 +19,7 @@ LAYERS = (
     ("jaxserve.launch", "jaxserve.llm", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build_pooled",),
     ("jaxserve.build",),
+    ("jaxserve.build_runner",),
     ("jaxserve.adapters", "jaxserve.identity", "jaxserve.profiling"),
     ("jaxserve.startup",),
     ("jaxserve.server",),
@@ -61,7 +62,9 @@ LAYERS = (
 )
 WITHOUT_JAX = (
     "jaxserve.bench.commands",
+    "jaxserve.bench.engine_command",
     "jaxserve.bench.serve",
+    "jaxserve.bench.startup_command",
     "jaxserve.cli",
     "jaxserve.tgi_launcher",
     "jaxserve.server",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+import jax
 import jax.numpy as jnp
 from starlette.applications import Starlette
 
@@ -114,7 +115,8 @@ def build_engine(
     phases.end(POOL)
     warm_up(runner, kept_programs(config.engine, mesh), log, phases)
     in_use = AttentionInUse(attention.backend.name, attention.fallback)
-    loop = EngineLoop(_scheduler(sizes, limits), runner, attention=in_use)
+    scheduler, region = _scheduler(sizes, limits), jax.profiler.TraceAnnotation
+    loop = EngineLoop(scheduler, runner, attention=in_use, region=region)
     return BuiltEngine(
         loop=loop,
         adapters=_adapters(config.source, folder, loaded.model, runner, loop),

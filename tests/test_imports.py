@@ -21,6 +21,7 @@ LAYERS = (
     ("jaxserve.build",),
     ("jaxserve.build_runner",),
     ("jaxserve.adapters", "jaxserve.identity", "jaxserve.profiling"),
+    ("jaxserve.trace_regions",),
     ("jaxserve.startup",),
     ("jaxserve.server",),
     ("jaxserve.pooling",),

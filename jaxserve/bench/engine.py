@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jaxserve.bench.cost import Paid
@@ -39,6 +40,8 @@ class EngineLoad:
     """Tokens of the prompts before the measured decode."""
     output_len: int = 32
     """Decode steps of a round."""
+    profile: Path | None = None
+    """Folder for a trace of one more round, which Perfetto opens."""
     rounds: int = 3
     """Times that everything is measured, in turn; figures are medians."""
     price_per_hour: float | None = None
@@ -125,6 +128,8 @@ def _measure(load: EngineLoad, parts: EngineParts) -> EngineReport:
         for name, take in cells.items():
             samples[name].append(take())
     peaks.append(measure_peaks(device, parts.dtype))
+    if load.profile is not None:
+        _trace(load.profile, cells.values())
     best = Work(
         num_bytes=max(peak.bytes_per_s for peak in peaks) * num_devices,
         flops=max(peak.flops for peak in peaks) * num_devices,
@@ -141,6 +146,16 @@ def _measure(load: EngineLoad, parts: EngineParts) -> EngineReport:
             for name, taken in samples.items()
         ),
     )
+
+
+def _trace(folder: Path, cells: Iterable[Callable[[], Sample]]) -> None:
+    from jaxserve.profiling import JaxProfiler
+
+    profiler = JaxProfiler(folder)
+    profiler.start()
+    for take in cells:
+        take()
+    profiler.stop()
 
 
 def _cells(load: EngineLoad, parts: EngineParts) -> dict[str, Callable[[], Sample]]:

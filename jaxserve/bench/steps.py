@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from jax.profiler import TraceAnnotation
+
 from jaxserve.engine.request import Request, SamplingParams
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Step, StepResult
@@ -61,9 +63,11 @@ def run_ahead(scheduler: Scheduler, runner: Runner) -> list[Timing]:
         before, flying = flying, _launch(scheduler, runner)
         if before is None:
             continue
-        result = runner.collect(before.handle)
+        with TraceAnnotation("read"):
+            result = runner.collect(before.handle)
         collected_s = time.perf_counter()
-        scheduler.commit(before.step, result)
+        with TraceAnnotation("commit"):
+            scheduler.commit(before.step, result)
         committed_s = time.perf_counter()
         host_s = before.host_s + committed_s - collected_s
         timings.append(Timing(before.step, collected_s - ended_s, host_s))
@@ -97,8 +101,10 @@ def run_again(
 
 def _launch(scheduler: Scheduler, runner: Runner) -> _Flight | None:
     began_s = time.perf_counter()
-    step = scheduler.schedule()
+    with TraceAnnotation("schedule"):
+        step = scheduler.schedule()
     if step is None:
         return None
-    handle = runner.dispatch(step)
+    with TraceAnnotation("dispatch"):
+        handle = runner.dispatch(step)
     return _Flight(step, handle, time.perf_counter() - began_s)

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 # Masks may keep the next step waiting for this share of the one in flight, which the device is
 # busy with: a constrained row that just misses a step would wait for the whole of it.
 _MASK_GRACE = 0.25
+Region = Callable[[str], AbstractContextManager[object]]
 _ABORT_GRACE_S = 10.0  # for the steps in flight, once `stop` has aborted the rest
 
 
@@ -119,8 +121,10 @@ class EngineLoop:
         *,
         attention: AttentionInUse | None = None,
         clock: Callable[[], float] = time.monotonic,
+        region: Region = lambda _: nullcontext(),
     ) -> None:
-        """`attention` is only told, with the rest of the metrics."""
+        """`attention` is only told, with the rest of the metrics; `region` names in a trace what
+        runs inside of it."""
         self.limits: EngineLimits = scheduler.admission.limits
         self._admission = scheduler.admission
         self._scheduler = scheduler
@@ -128,6 +132,7 @@ class EngineLoop:
         self._runner = runner
         self._attention = attention
         self._clock = clock
+        self._region = region
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._changed = threading.Condition()
         self._submitted: list[Request] = []
@@ -255,9 +260,11 @@ class EngineLoop:
                 self._masks.settle(self._mask_grace_s)
             before, flying = flying, self._launch()
             if before is not None:
-                result = self._runner.collect(before.handle)
+                with self._region("read"):
+                    result = self._runner.collect(before.handle)
                 before.collected_s = self._clock()
-                deltas += self._scheduler.commit(before.step, result)
+                with self._region("commit"):
+                    deltas += self._scheduler.commit(before.step, result)
                 self._masks.ask(row.request for row in before.step.rows if row.samples)
             elif flying is None and self._scheduler.num_unfinished:
                 # Which ones wait for a mask may have changed since they were not planned.
@@ -266,11 +273,13 @@ class EngineLoop:
             self._hand_out(deltas, landed=before, flying=flying)
 
     def _launch(self) -> _Flight | None:
-        step = self._scheduler.schedule()
+        with self._region("schedule"):
+            step = self._scheduler.schedule()
         if step is None:
             return None
         planned_s = self._clock()
-        return _Flight(step, self._runner.dispatch(step), planned_s)
+        with self._region("dispatch"):
+            return _Flight(step, self._runner.dispatch(step), planned_s)
 
     def _wait_for_work(self, is_flying: bool) -> bool:
         """Wait until there is something to do; False when all is done and it shall stop."""
@@ -314,7 +323,8 @@ class EngineLoop:
             deltas = self._meter.deliver(deltas, now_s)
             self._unfinished.remove(d.request_id for d in deltas if d.finish_reason is not None)
         if deltas:
-            self._deliver(deltas)
+            with self._region("deliver"):
+                self._deliver(deltas)
 
     def _measure(self, landed: _Flight, committed_s: float) -> None:
         # The device runs steps in order, so this one began when the one before it had ended.

@@ -65,6 +65,11 @@ class SamplingParams:
             or self.repetition_penalty != 1.0
         )
 
+    @property
+    def needs_slot_table(self) -> bool:
+        """Whether the device has to keep anything of these for as long as a request has a slot."""
+        return self.needs_token_counts or self.has_bias or self.min_tokens > 0
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Request:

@@ -107,7 +107,8 @@ class Runner:
             token_budget=sizes.token_budget,
             min_rows=_min_rows(dtype, mesh),
         )
-        self._packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
+        packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
+        self._pack = jax.profiler.annotate_function(packer.pack, name="pack")
         self._programs: dict[Bucket, Any] = {}
         self._scorings: dict[Bucket, Any] = {}  # of prompts, from a mixed program's hidden states
         self._set_masks: dict[int, Any] = {}  # by how many at most
@@ -179,7 +180,7 @@ class Runner:
         for index, bucket in enumerate(self._buckets.all):
             if on_cpu and bucket not in smallest:
                 continue
-            jax.block_until_ready(self.do(RunStep(index, self._packer.pack(idle, bucket))))
+            jax.block_until_ready(self.do(RunStep(index, self._pack(idle, bucket))))
             if not bucket.one_token_per_row:
                 targets = targets_of(idle, bucket.num_tokens)
                 jax.block_until_ready(self.do(ScorePrompts(index, targets)))
@@ -237,12 +238,12 @@ class Runner:
     def dispatch(self, step: Step) -> InFlight:
         """Start a step and return without waiting for it."""
         for row in step.rows:
-            if row.takes_slot and _uses_slot_table(row.request):
+            if row.takes_slot and row.request.params.needs_slot_table:
                 self._write_slot(row.slot, row.request)
         self._write_masks([row for row in step.rows if row.samples and row.request.mask])
         bucket = self._buckets.smallest(step)
         index = self._buckets.all.index(bucket)
-        draw = self._give(RunStep(index, self._packer.pack(step, bucket)))
+        draw = self._give(RunStep(index, self._pack(step, bucket)))
         if not step.scores_prompts:
             return InFlight(step, draw, None)
         targets = targets_of(step, bucket.num_tokens)
@@ -312,8 +313,8 @@ class Runner:
                 adapt(model, tables, self.room, inputs.adapters[row])
             return self._step(model, state, inputs, bucket)
 
-        size = num_words(bucket, self._sizes.pages_per_seq)
-        words = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=self._replicated)
+        step.__name__ = str(bucket).replace(" ", "_")  # so that a trace tells programs apart
+        words = self._replicated_shape(num_words(bucket, self._sizes.pages_per_seq))
         hidden_sharding = None if bucket.one_token_per_row else self._replicated
         shardings = (self._shardings, self._replicated, hidden_sharding)
         jitted = jax.jit(step, donate_argnums=2, out_shardings=shardings)
@@ -332,11 +333,9 @@ class Runner:
                 max_logprobs=self._limits.max_logprobs,
             )
 
-        def replicated(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
-
-        hidden = replicated((bucket.num_tokens, self._model.config.embed_dim), self._dtype)
-        targets = replicated((bucket.num_tokens,), jnp.dtype(jnp.int32))
+        size = (bucket.num_tokens, self._model.config.embed_dim)
+        hidden = self._replicated_shape(*size, dtype=self._dtype)
+        targets = self._replicated_shape(bucket.num_tokens)
         jitted = jax.jit(score_prompts, out_shardings=self._replicated)
         return jitted.lower(self._model.params, hidden, targets)
 
@@ -348,9 +347,12 @@ class Runner:
 
     def _compile_write(self, write: Callable[..., SlotTable], *shapes: tuple[int, ...]) -> Any:
         """A program that changes the slot table by i32 arrays of `shapes`; donates it."""
-        arrays = [jax.ShapeDtypeStruct(s, jnp.int32, sharding=self._replicated) for s in shapes]
+        arrays = [self._replicated_shape(*shape) for shape in shapes]
         jitted = jax.jit(write, donate_argnums=0, out_shardings=self._replicated)
         return jitted.lower(self._state.slots, *arrays)
+
+    def _replicated_shape(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
 
     def _step(
         self, model: Decoder, state: DeviceState, inputs: Inputs, bucket: Bucket
@@ -386,11 +388,6 @@ class Runner:
 
     def _logits(self, model: Decoder, hidden: jax.Array) -> jax.Array:
         return jax.lax.with_sharding_constraint(model.logits(hidden), self._replicated)
-
-
-def _uses_slot_table(request: Request) -> bool:
-    params = request.params
-    return params.needs_token_counts or params.has_bias or params.min_tokens > 0
 
 
 def _min_rows(dtype: jnp.dtype, mesh: Mesh) -> int:

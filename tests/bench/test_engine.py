@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_it_needs_nothing_of_the_server(tmp_path: Path) -> None:
     options = "--load-format dummy --rows 1 3 --prefill 40 --input-len 8 --output-len 4 --rounds 1"
     options += f" --token-budget 32 --price-per-hour 2 --compilation-cache {tmp_path}/compiled"
     arguments = ["bench", "engine", str(tmp_path), *options.split()]
+    arguments += ["--profile", str(tmp_path / "traces")]
     code = WITHOUT.format(names=SERVERS_OWN, arguments=[*arguments, "--output", str(out)])
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -51,6 +53,25 @@ def test_it_needs_nothing_of_the_server(tmp_path: Path) -> None:
         assert 0 < cost["busy"] <= cost["idle_inclusive"]
     for name in names:
         assert name in done.stdout
+    check_trace(tmp_path / "traces")
+
+
+def check_trace(folder: Path) -> None:
+    """Operations have the step's regions, and the host's work has names."""
+    (path,) = folder.glob("plugins/profile/*/*.trace.json.gz")
+    with gzip.open(path, "rt") as file:
+        events = json.load(file)["traceEvents"]
+    programs = {
+        event["args"]["hlo_module"] for event in events if "hlo_op" in event.get("args", ())
+    }
+    assert programs >= {"jit_decode_1", "jit_decode_3", "jit_mixed_32"}
+    regions = {event["args"]["region"] for event in events if "region" in event.get("args", ())}
+    assert regions >= {"embed", "logits", "sample"}
+    for index in (0, 1):
+        assert any(region.startswith(f"layer_{index}/attention") for region in regions)
+        assert f"layer_{index}/mlp" in regions
+    names = {event.get("name") for event in events}
+    assert names >= {"schedule", "pack", "dispatch", "read", "commit"}
 
 
 @pytest.mark.parametrize(

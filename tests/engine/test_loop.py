@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -21,7 +22,10 @@ class Client:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.now_s = 100.0
-        self.loop = EngineLoop(driver.scheduler, driver.runner, clock=lambda: self.now_s)
+        self.regions: list[str] = []
+        self.loop = EngineLoop(
+            driver.scheduler, driver.runner, clock=lambda: self.now_s, region=self._enter
+        )
         self.deliveries: list[list[TokenDelta]] = []
         self._arrived = threading.Condition()
 
@@ -46,6 +50,10 @@ class Client:
     def stop(self, timeout_s: float = PATIENCE_S) -> None:
         self.driver.runner.gate.set()
         assert self.loop.stop(timeout_s), "the engine's thread does not end"
+
+    def _enter(self, region: str) -> AbstractContextManager[None]:
+        self.regions.append(region)
+        return nullcontext()
 
     def _deliver(self, deltas: Sequence[TokenDelta]) -> None:
         with self._arrived:
@@ -87,6 +95,14 @@ def test_request_runs_to_its_end(new_client: NewClient) -> None:
     client.submit(request("a", range(1, 20)))
     client.wait_for_end()
     client.driver.assert_as_alone()
+
+
+def test_what_the_host_does_for_a_step_is_named(new_client: NewClient) -> None:
+    client = new_client()
+    client.submit(request("a", [1, 2], SamplingParams(max_tokens=1)))
+    client.wait_for_end()
+    wanted = ["schedule", "dispatch", "schedule", "read", "commit", "deliver"]
+    assert client.regions[: len(wanted)] == wanted
 
 
 def test_many_requests_get_what_they_get_alone(new_client: NewClient) -> None:

@@ -67,7 +67,7 @@ def test_one_trace_at_a_time_is_written_to_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    monkeypatch.setattr("jax.profiler.start_trace", written.append)
+    monkeypatch.setattr("jax.profiler.start_trace", lambda folder, **_: written.append(folder))
     monkeypatch.setattr("jax.profiler.stop_trace", lambda: written.append("end"))
     made = profiler(ServerConfig(profile_dir=tmp_path))
     assert isinstance(made, JaxProfiler)

@@ -4,10 +4,15 @@ Keys and values are gathered from their pages a chunk at a time and folded into 
 (Milakov and Gimelshein, arXiv:1805.02867), so that the work follows the KV that is read and no
 more than a chunk is ever materialised; chunks before a layer's window are not read. Arithmetic is
 float32 whatever the pages hold: batched bfloat16 products are up to 40 times slower on a CPU.
+Scores have the queries last, so that a softmax is vectors of queries folded along the keys: XLA
+does not use a CPU's vectors to reduce along the last axis.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -28,6 +33,7 @@ from jaxserve.sharding.rules import sharding
 
 KV_CHUNK_TOKENS = 128
 QUERY_BLOCK_TOKENS = 64
+ROW_BLOCK_BYTES = 2 << 20  # of keys and values at once, which a CPU's core can keep near it
 _MASKED = -1e30  # not -inf: a chunk that is masked altogether must not make a NaN
 
 
@@ -48,14 +54,14 @@ class _Softmax(NamedTuple):
         return cls(zeros + sinks, zeros + 1, weighted)
 
     def fold(self, scores: jax.Array, values: jax.Array) -> _Softmax:
-        """Take in a chunk: scores [B, K, Q, C, p] and values [B, C, K, p, H]."""
-        maximum = jnp.maximum(self.maximum, scores.max((-2, -1)))
-        weights = jnp.exp(scores - maximum[..., None, None])
+        """Take in a chunk: scores [B, K, S, Q] and values [B, K, S, H]."""
+        maximum = jnp.maximum(self.maximum, scores.max(2))
+        weights = jnp.exp(scores - maximum[:, :, None])
         decay = jnp.exp(self.maximum - maximum)
-        summed = jnp.einsum("bkqcp,bckph->bkqh", weights, values)
+        summed = jnp.einsum("bksq,bksh->bkqh", weights, values)
         return _Softmax(
             maximum,
-            self.total * decay + weights.sum((-2, -1)),
+            self.total * decay + weights.sum(2),
             self.weighted * decay[..., None] + summed,
         )
 
@@ -129,25 +135,59 @@ def _attend_decode(
     spec: AttentionSpec,
     sinks: jax.Array | None,
 ) -> jax.Array:
-    """One query a row, all rows together, as many chunks as the row that reads most needs."""
+    """One query a row. On a CPU a few rows at a time, so that their chunks stay in its caches."""
     num_rows, num_heads, key_dim = q.shape
     num_kv_heads = pages.shape[2]
     q = q.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, key_dim)
-    last = metadata.kv_lens - 1
-    chunks = _Chunks(pages, metadata.page_indices, _first_visible(last, spec), spec)
-    last = last[:, None, None, None, None]
+    sinks = None if sinks is None else sinks.reshape(q.shape[1:3])
+    attend = partial(_attend_rows, pages=pages, spec=spec, sinks=sinks)
+    block = _rows_at_once(num_rows, pages)
+    arrays = (q, metadata.page_indices, metadata.kv_lens)
+    if block == num_rows:
+        out = attend(*arrays)
+    else:
+        out = jax.lax.platform_dependent(
+            *arrays, cpu=partial(_in_blocks, attend, block), default=attend
+        )
+    return out.reshape(num_rows, num_heads, -1)
+
+
+def _rows_at_once(num_rows: int, pages: jax.Array) -> int:
+    """How many rows have chunks of about ROW_BLOCK_BYTES together; divides `num_rows`."""
+    _, num_parts, num_kv_heads, _, length = pages.shape
+    chunk_bytes = KV_CHUNK_TOKENS * num_parts * num_kv_heads * length * 4
+    return math.gcd(num_rows, 1 << (max(ROW_BLOCK_BYTES // chunk_bytes, 1).bit_length() - 1))
+
+
+def _in_blocks(attend: Callable[..., jax.Array], size: int, *arrays: jax.Array) -> jax.Array:
+    """`attend` of `size` rows of the arrays after another."""
+    blocks = [array.reshape(-1, size, *array.shape[1:]) for array in arrays]
+    out = jax.lax.map(lambda block: attend(*block), tuple(blocks))
+    return out.reshape(-1, *out.shape[2:])
+
+
+def _attend_rows(
+    q: jax.Array,
+    page_indices: jax.Array,
+    kv_lens: jax.Array,
+    *,
+    pages: jax.Array,
+    spec: AttentionSpec,
+    sinks: jax.Array | None,
+) -> jax.Array:
+    """[B, K, G, value_dim] of queries [B, K, G, H], one position a row: as many chunks as the row
+    that reads most needs."""
+    last = kv_lens - 1
+    chunks = _Chunks(pages, page_indices, _first_visible(last, spec), spec)
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
-        keys, values, positions = chunks.read(index, metadata.kv_lens)
-        scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
-        visible = _visible(positions[:, None, None], last, spec)
+        keys, values, positions = chunks.read(index, kv_lens)
+        scores = softcapped(jnp.einsum("bksh,bkqh->bksq", keys, q), spec.softcap)
+        visible = _visible(positions, last[:, None], spec)[:, None, :, None]
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
-    count = chunks.needed(metadata.kv_lens)
-    sinks = None if sinks is None else sinks.reshape(q.shape[1:3])
     softmax = _Softmax.begin(q.shape[:3], chunks.value_dim, sinks=sinks)
-    softmax = jax.lax.fori_loop(0, count, fold, softmax)
-    return softmax.result().reshape(num_rows, num_heads, chunks.value_dim)
+    return jax.lax.fori_loop(0, chunks.needed(kv_lens), fold, softmax).result()
 
 
 def _first_visible(last: jax.Array, spec: AttentionSpec) -> jax.Array:
@@ -220,12 +260,12 @@ def _attend_block(
     group = num_heads // num_kv_heads
     q = q.reshape(width, num_kv_heads, group, key_dim).transpose(1, 2, 0, 3)
     q = q.reshape(1, num_kv_heads, group * width, key_dim)
-    at = jnp.tile(positions, group)[None, None, :, None, None]
+    at = jnp.tile(positions, group)
 
     def fold(index: jax.Array, softmax: _Softmax) -> _Softmax:
         keys, values, kv_positions = chunks.read(index, kv_len[None])
-        scores = softcapped(jnp.einsum("bkqh,bckph->bkqcp", q, keys), spec.softcap)
-        visible = _visible(kv_positions[:, None, None], at, spec)
+        scores = softcapped(jnp.einsum("bksh,bkqh->bksq", keys, q), spec.softcap)
+        visible = _visible(kv_positions[0, :, None], at, spec)
         return softmax.fold(jnp.where(visible, scores, _MASKED), values)
 
     count = chunks.needed(jnp.minimum(kv_len, positions[0] + width)[None])
@@ -260,7 +300,7 @@ class _Chunks:
         return jnp.max(end - self._begin)
 
     def read(self, index: jax.Array, kv_lens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Keys and values f32[B, C, K, p, ...] of chunk `index`, and their positions [B, C, p].
+        """Keys and values f32[B, K, S, ...] of chunk `index`, and their positions [B, S].
 
         Values at or past kv_lens [B] are zero: a page may hold what another request left, and a
         NaN of its would come through a weight of zero.
@@ -269,10 +309,14 @@ class _Chunks:
         place = (self._begin + index)[:, None] * self._width + jnp.arange(self._width)
         # Past the end of a row's table any page will do: its positions are past kv_lens.
         page = jnp.take_along_axis(self._page_indices, place, axis=1, mode="clip")
-        keys = kept.recall(self.pages[page, 0])
+        positions = (place[:, :, None] * page_size + jnp.arange(page_size)).reshape(len(page), -1)
+        keys = self._vectors(page, 0)
         are_apart = self.pages.shape[1] == 2
-        values = kept.recall(self.pages[page, 1]) if are_apart else keys
-        values = values[..., : self.value_dim]
-        positions = place[:, :, None] * page_size + jnp.arange(page_size)
-        live = positions < kv_lens[:, None, None]
-        return keys, jnp.where(live[:, :, None, :, None], values, 0.0), positions
+        values = (self._vectors(page, 1) if are_apart else keys)[..., : self.value_dim]
+        live = positions < kv_lens[:, None]
+        return keys, jnp.where(live[:, None, :, None], values, 0.0), positions
+
+    def _vectors(self, page: jax.Array, part: int) -> jax.Array:
+        """f32[B, K, S, ...] of pages [B, C]."""
+        vectors = kept.recall(self.pages[page, part]).transpose(0, 2, 1, 3, 4)
+        return vectors.reshape(*vectors.shape[:2], -1, vectors.shape[-1])

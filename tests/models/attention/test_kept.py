@@ -1,4 +1,4 @@
-"""What is kept in a byte a number comes back within half a step, whatever was there before."""
+"""What is kept in a byte or two comes back within half a step, whatever was there before."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from jaxserve.models.attention import kept
 from jaxserve.models.attention.interface import AttentionMetadata, AttentionSpec
 from jaxserve.models.attention.kv_row import KVRow
 from jaxserve.models.attention.xla import XlaAttention
+from tests.models.attention.conformance import Case, metadata_of, page_table
 
 KINDS = (kept.INT8, kept.FP8)
 DRAW = np.random.default_rng(0)
@@ -86,3 +87,23 @@ def test_garbage_in_pages_reaches_nothing(kind: jnp.dtype, bytes_of_nan: int) ->
     q, k, v = (DRAW.normal(size=(6, HEADS, SIZE)).astype(np.float32) for _ in range(3))
     clean = attended(str(kind), k, v, q)
     np.testing.assert_array_equal(attended(str(kind), k, v, q, fill=bytes_of_nan), clean)
+
+
+def test_bfloat16_is_kept_as_its_bits() -> None:
+    vectors = jnp.asarray([[1.0, -0.3, 1e30], [0.0, jnp.inf, 3.14159]], jnp.float32)
+    stored = kept.keep(vectors, kept.stored_as(jnp.dtype("bfloat16")))
+    assert stored.dtype == jnp.uint16 and stored.shape == vectors.shape
+    np.testing.assert_array_equal(kept.recall(stored), vectors.astype(jnp.bfloat16))
+
+
+def test_writing_bfloat16_does_not_widen_all_pages() -> None:
+    """XLA would on a CPU: a decode step of seconds, where there are many pages."""
+    attention, case = XlaAttention(), Case(rows=((3, 1),), num_tokens=2, num_rows=2, page_size=8)
+    metadata = metadata_of(list(case.rows), page_table(case, np.random.default_rng(0)), 2)
+    row = KVRow(num_heads=2, head_dim=SIZE)
+    pages = attention.init_pages(num_pages=240, page_size=8, row=row, dtype=jnp.dtype("bfloat16"))
+    new = jnp.ones((2, 2, SIZE), jnp.bfloat16)
+    write = jax.jit(attention.write, donate_argnums=0).lower(pages, new, new, metadata).compile()
+    analysis = write.memory_analysis()
+    assert analysis is not None
+    assert analysis.temp_size_in_bytes < pages.nbytes / 4

@@ -57,3 +57,22 @@ def chunks_read(row: tuple[int, int], window: int | None) -> int:
 def test_chunks_before_the_window_are_not_read(row: tuple[int, int]) -> None:
     assert chunks_read(row, window=None) == 8
     assert chunks_read(row, window=20) == 1
+
+
+def test_rows_in_blocks_attend_as_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ((3, 1), (150, 1), (0, 1), (40, 1), (299, 1), (7, 1))
+    case = Case(rows=rows, num_tokens=8, num_rows=8, page_size=8)
+    random = np.random.default_rng(0)
+    metadata = metadata_of(list(rows), page_table(case, random), 8)
+    pages = jnp.asarray(random.normal(size=(NUM_PAGES, 2, 2, 8, HEAD_DIM)), jnp.float32)
+    q, k, v = (jnp.asarray(random.normal(size=(8, n, HEAD_DIM)), jnp.float32) for n in (6, 2, 2))
+
+    def attended() -> jax.Array:
+        attend = jax.jit(XlaAttention().__call__, static_argnames=("spec", "one_token_per_row"))
+        spec = AttentionSpec(scale=0.3)
+        return attend(q, k, v, pages, metadata, spec=spec, one_token_per_row=True)[0]
+
+    at_once = attended()
+    monkeypatch.setattr(xla, "ROW_BLOCK_BYTES", 1 << 16)
+    assert xla._rows_at_once(8, pages) == 2
+    np.testing.assert_allclose(attended()[: len(rows)], at_once[: len(rows)], atol=1e-6)

@@ -10,6 +10,7 @@ from jaxserve.bench.steps import requests, run_again, run_ahead
 from jaxserve.bench.work import Work
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Step
+from jaxserve.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,22 @@ def decode(parts: EngineParts, num_rows: int, *, input_len: int, output_len: int
     def is_decode(step: Step) -> bool:
         return step.decode_only and len(step.rows) == num_rows
 
-    def scheduler(most: int) -> Scheduler:
-        return _loaded(parts, num_rows, num_prompt_tokens=input_len, num_output_tokens=most)
+    # Long enough that the first of them still runs when the last one's prompt is computed.
+    num_output_tokens = parts.limits.max_model_len - input_len
 
-    ahead = [t for t in run_ahead(scheduler(output_len), parts.runner) if is_decode(t.step)]
-    again = run_again(scheduler(4), parts.runner, wanted=is_decode, most=2)
+    def scheduler() -> Scheduler:
+        return _loaded(
+            parts, num_rows, num_prompt_tokens=input_len, num_output_tokens=num_output_tokens
+        )
+
+    ahead = run_ahead(scheduler(), parts.runner, wanted=is_decode, most=output_len)
+    again = run_again(scheduler(), parts.runner, wanted=is_decode, most=2)
+    if not ahead:
+        raise ConfigError(
+            f"{num_rows} requests never decoded together: the first was over before the last had "
+            f"begun; raise max_model_len ({parts.limits.max_model_len}) or token_budget "
+            f"({parts.sizes.token_budget})"
+        )
     return Sample(
         num_tokens=num_rows,
         step_s=statistics.median(timing.step_s for timing in ahead),
@@ -49,8 +61,8 @@ def prefill(parts: EngineParts, num_tokens: int) -> Sample:
     def scheduler() -> Scheduler:
         return _loaded(parts, 1, num_prompt_tokens=num_tokens, num_output_tokens=1)
 
-    ahead = run_ahead(scheduler(), parts.runner)
-    again = run_again(scheduler(), parts.runner, wanted=lambda step: True, most=len(ahead))
+    ahead = run_ahead(scheduler(), parts.runner, wanted=_any, most=num_tokens)
+    again = run_again(scheduler(), parts.runner, wanted=_any, most=num_tokens)
     works = [parts.counter.of(timing.step) for timing in again]
     return Sample(
         num_tokens=num_tokens,
@@ -62,6 +74,10 @@ def prefill(parts: EngineParts, num_tokens: int) -> Sample:
             flops=sum(work.flops for work in works),
         ),
     )
+
+
+def _any(step: Step) -> bool:
+    return True
 
 
 def _loaded(

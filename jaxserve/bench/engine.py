@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from jaxserve.bench.work import Work
 
 
+LEAST_BUDGET = 512  # tokens of a step, where nobody says how many
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLoad:
     """What to measure of which model."""
@@ -205,10 +208,14 @@ def _config(load: EngineLoad) -> ServeConfig:
             raise ConfigError(f"{name} are {getattr(load, name)}; they begin at 1")
     if not load.rows and not load.prefill:
         raise ConfigError("there are no rows and no prefill, so there is nothing to measure")
-    if load.output_len < 4 or load.input_len < 1 or load.rounds < 1:
-        raise ConfigError("output_len begins at 4, input_len and rounds at 1")
+    if min(load.output_len, load.input_len, load.rounds) < 1:
+        raise ConfigError("output_len, input_len and rounds begin at 1")
     engine, most_rows = load.engine, max(load.rows, default=1)
-    longest = max(load.input_len + load.output_len, *(tokens + 1 for tokens in load.prefill), 0)
+    # While the last prompts are computed, the first requests decode already.
+    free = max(1, (engine.token_budget or LEAST_BUDGET) - most_rows)
+    ahead = -(-most_rows * load.input_len // free) + 2
+    decode = load.input_len + ahead + load.output_len if load.rows else 1
+    longest = max([decode, *(tokens + 1 for tokens in load.prefill)])
     engine = replace(
         engine,
         max_batch_size=engine.max_batch_size or most_rows,

@@ -18,6 +18,7 @@ from jaxserve.engine.request import Request, SamplingParams
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Step, StepResult
 
+Wanted = Callable[[Step], bool]
 AGAIN = 8  # times that a step is started over
 
 
@@ -54,12 +55,15 @@ def requests(
         yield Request(id=str(number), prompt_ids=prompt, params=params)
 
 
-def run_ahead(scheduler: Scheduler, runner: Runner) -> list[Timing]:
-    """Run to the end, a step ahead; the time of a step is from the end of the one before it."""
+def run_ahead(scheduler: Scheduler, runner: Runner, *, wanted: Wanted, most: int) -> list[Timing]:
+    """Run a step ahead, to the end or until `most` wanted steps were timed; those.
+
+    The time of a step is from the end of the one before it.
+    """
     timings: list[Timing] = []
     flying: _Flight | None = None
     ended_s = time.perf_counter()
-    while scheduler.num_unfinished or flying:
+    while (scheduler.num_unfinished or flying) and len(timings) < most:
         before, flying = flying, _launch(scheduler, runner)
         if before is None:
             continue
@@ -68,34 +72,31 @@ def run_ahead(scheduler: Scheduler, runner: Runner) -> list[Timing]:
         collected_s = time.perf_counter()
         with TraceAnnotation("commit"):
             scheduler.commit(before.step, result)
-        committed_s = time.perf_counter()
-        host_s = before.host_s + committed_s - collected_s
-        timings.append(Timing(before.step, collected_s - ended_s, host_s))
+        host_s = before.host_s + time.perf_counter() - collected_s
+        if wanted(before.step):
+            timings.append(Timing(before.step, collected_s - ended_s, host_s))
         ended_s = collected_s
+    if flying is not None:
+        runner.collect(flying.handle)
     return timings
 
 
-def run_again(
-    scheduler: Scheduler, runner: Runner, *, wanted: Callable[[Step], bool], most: int
-) -> list[Timing]:
-    """Run to the end, each of the first `most` wanted steps AGAIN times over."""
+def run_again(scheduler: Scheduler, runner: Runner, *, wanted: Wanted, most: int) -> list[Timing]:
+    """Run to the end or until `most` wanted steps were timed, each of them AGAIN times over."""
     timings: list[Timing] = []
-    while scheduler.num_unfinished:
+    while scheduler.num_unfinished and len(timings) < most:
         step = scheduler.schedule()
         assert step is not None, "no request can run"
-        is_wanted = wanted(step) and len(timings) < most
-        if is_wanted:
-            runner.collect(runner.dispatch(step))  # once, to fill caches
-        started_s = time.perf_counter()
-        count = AGAIN if is_wanted else 1
-        handles = [runner.dispatch(step) for _ in range(count)]
-        dispatched_s = time.perf_counter()
-        results = [runner.collect(handle) for handle in handles]
-        ended_s = time.perf_counter()
-        if is_wanted:
-            host_s = (dispatched_s - started_s) / count
-            timings.append(Timing(step, (ended_s - started_s) / count, host_s))
-        scheduler.commit(step, results[-1])
+        result = runner.collect(runner.dispatch(step))
+        if wanted(step):
+            started_s = time.perf_counter()
+            handles = [runner.dispatch(step) for _ in range(AGAIN)]
+            dispatched_s = time.perf_counter()
+            for handle in handles:
+                result = runner.collect(handle)
+            step_s = (time.perf_counter() - started_s) / AGAIN
+            timings.append(Timing(step, step_s, (dispatched_s - started_s) / AGAIN))
+        scheduler.commit(step, result)
     return timings
 
 

@@ -34,7 +34,7 @@ assert not any(name.startswith(("jaxserve.server", "jaxserve.text")) for name in
 def test_it_needs_nothing_of_the_server(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     out = tmp_path / "out.json"
-    options = "--load-format dummy --rows 1 3 --prefill 40 --input-len 8 --output-len 4 --rounds 1"
+    options = "--load-format dummy --rows 1 3 --prefill 40 --input-len 30 --output-len 4 --rounds 1"
     options += f" --token-budget 32 --price-per-hour 2 --compilation-cache {tmp_path}/compiled"
     arguments = ["bench", "engine", str(tmp_path), *options.split()]
     arguments += ["--profile", str(tmp_path / "traces")]
@@ -79,7 +79,7 @@ def check_trace(folder: Path) -> None:
     [
         (EngineLoad(rows=(), prefill=()), "nothing to measure"),
         (EngineLoad(rows=(0,)), "begin at 1"),
-        (EngineLoad(output_len=1), "output_len"),
+        (EngineLoad(output_len=0), "output_len"),
         (EngineLoad(rows=(8,), engine=EngineConfig(max_batch_size=4)), "max_batch_size is 4"),
         (EngineLoad(engine=EngineConfig(max_model_len=100)), "max_model_len is 100"),
     ],

@@ -52,9 +52,13 @@ def test_prompts_begin_differently_and_stay_in_the_vocabulary() -> None:
     assert {token for request in made for token in request.prompt_ids} == set(range(11))
 
 
+def is_decode(step: Step) -> bool:
+    return step.decode_only
+
+
 def test_running_ahead_has_two_steps_in_flight_and_times_every_one() -> None:
     runner = CountingRunner()
-    timings = run_ahead(scheduler(), runner)
+    timings = run_ahead(scheduler(), runner, wanted=lambda step: True, most=100)
     assert [timing.step for timing in timings] == runner.dispatched
     assert runner.most == 2
     assert all(timing.step_s > 0 and timing.host_s > 0 for timing in timings)
@@ -62,12 +66,19 @@ def test_running_ahead_has_two_steps_in_flight_and_times_every_one() -> None:
     assert sum(timing.step.num_tokens for timing in timings) == 60 + 3 * 5
 
 
+def test_it_stops_when_it_has_enough_and_leaves_nothing_in_flight() -> None:
+    runner = CountingRunner()
+    timings = run_ahead(scheduler(), runner, wanted=is_decode, most=2)
+    assert [timing.step.decode_only for timing in timings] == [True, True]
+    assert runner.flying == 0
+
+
 def test_wanted_steps_are_started_over_and_the_rest_once() -> None:
     runner = CountingRunner()
-    timings = run_again(scheduler(), runner, wanted=lambda step: step.decode_only, most=2)
+    timings = run_again(scheduler(), runner, wanted=is_decode, most=2)
     assert len(timings) == 2
-    assert all(timing.step.decode_only for timing in timings)
     counts = [runner.dispatched.count(timing.step) for timing in timings]
     assert counts == [AGAIN + 1] * 2
     others = [s for s in runner.dispatched if s not in [timing.step for timing in timings]]
     assert len(others) == len(set(map(id, others)))
+    assert runner.flying == 0

@@ -16,7 +16,14 @@ import jax.numpy as jnp
 from starlette.applications import Starlette
 
 from jaxserve.adapters import Adapters
-from jaxserve.build_runner import choose_attention, load, make_runner, mesh_of, surroundings
+from jaxserve.build_runner import (
+    Loaded,
+    choose_attention,
+    load,
+    make_runner,
+    mesh_of,
+    surroundings,
+)
 from jaxserve.config import EngineConfig, ModelSource, ServeConfig
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.metrics import AttentionInUse
@@ -27,8 +34,11 @@ from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.sizes import EngineSizes, choose_sizes
 from jaxserve.errors import ConfigError
 from jaxserve.generate import TextGenerator
+from jaxserve.hosts.leader import Alone, Group
+from jaxserve.hosts.terms import Terms, digest_of
 from jaxserve.identity import model_info
 from jaxserve.models.adapters import Room
+from jaxserve.models.attention.interface import PagedBackend
 from jaxserve.models.config import DecoderConfig
 from jaxserve.models.footprint import footprint
 from jaxserve.models.hub import resolve
@@ -87,13 +97,18 @@ def build_app(config: ServeConfig, built: BuiltEngine) -> Starlette:
 
 
 def build_engine(
-    config: ServeConfig, *, log: TextIO = sys.stderr, phases: Phases | None = None
+    config: ServeConfig,
+    *,
+    group: Group | None = None,
+    log: TextIO = sys.stderr,
+    phases: Phases | None = None,
 ) -> BuiltEngine:
     """Load the model, choose the sizes, compile every program.
 
-    Raises ConfigError and CheckpointError. Prints what it does and decides to `log`.
+    The hosts of `group` do so too, and follow this engine's runner from then on. Raises
+    ConfigError and CheckpointError. Prints what it does and decides to `log`.
     """
-    phases = phases or Phases()
+    group, phases = group or Alone(), phases or Phases()
     use_compilation_cache(config.engine)
     check_format_names(tools=config.source.tool_format, reasoning=config.source.reasoning_format)
     folder = resolve(config.source.model, revision=config.source.revision)
@@ -105,15 +120,12 @@ def build_engine(
         tokenizer = tokenizer_loading.result()
     phases.end(WEIGHTS)
     attention = choose_attention(config.engine, loaded, log)
-    sizes, reasons = choose_sizes(config.engine, surroundings(loaded, attention.backend))
-    for reason in reasons:
-        say(log, f"  {reason}")
-    model = loaded.model.config
-    limits = _limits(config.engine, sizes, tokenizer, model)
-    room = _room(config)
+    sizes, limits = _agree(config, loaded, attention.backend, tokenizer, group=group, log=log)
+    model, room = loaded.model.config, _room(config)
     runner = make_runner(loaded, attention.backend, sizes=sizes, limits=limits, room=room)
     phases.end(POOL)
     warm_up(runner, kept_programs(config.engine, mesh), log, phases)
+    group.lead(runner)
     in_use = AttentionInUse(attention.backend.name, attention.fallback)
     scheduler, region = _scheduler(sizes, limits), jax.profiler.TraceAnnotation
     loop = EngineLoop(scheduler, runner, attention=in_use, region=region)
@@ -133,6 +145,26 @@ def build_engine(
         ),
         kv_dtype=loaded.kv_dtype,
     )
+
+
+def _agree(
+    config: ServeConfig,
+    loaded: Loaded,
+    attention: PagedBackend,
+    tokenizer: FolderTokenizer,
+    *,
+    group: Group,
+    log: TextIO,
+) -> tuple[EngineSizes, EngineLimits]:
+    """What the engine is built for, on all hosts of the group."""
+    around = surroundings(loaded, attention)
+    least = group.least(around.free_bytes, digest_of(loaded.model, attention.name))
+    sizes, reasons = choose_sizes(config.engine, replace(around, free_bytes=least))
+    for reason in reasons:
+        say(log, f"  {reason}")
+    limits = _limits(config.engine, sizes, tokenizer, loaded.model.config)
+    group.agree(Terms(sizes, limits.vocab_size, limits.max_logprobs, _room(config)))
+    return sizes, limits
 
 
 def _tokenizer(source: ModelSource, folder: Path) -> FolderTokenizer:

@@ -24,6 +24,7 @@ from jaxserve.engine.pooling.scheduler import PoolingScheduler
 from jaxserve.engine.pooling.sizes import PoolingSizes, choose_pooling_sizes
 from jaxserve.engine.request import EngineLimits
 from jaxserve.errors import ConfigError
+from jaxserve.hosts.leader import Group
 from jaxserve.identity import model_info
 from jaxserve.models.checkpoint import read_json
 from jaxserve.models.encoders.registry import labels_of
@@ -69,13 +70,20 @@ class BuiltPooler:
         return self.model, self.sizes, self.facts
 
 
-def build(config: ServeConfig, phases: Phases) -> tuple[BuiltEngine | BuiltPooler, Starlette]:
+def build(
+    config: ServeConfig, phases: Phases, group: Group | None = None
+) -> tuple[BuiltEngine | BuiltPooler, Starlette]:
     """The engine and the app for a model of either kind; raises as the builders do."""
     folder = resolve(config.source.model, revision=config.source.revision)
     if is_pooled(folder):
+        if group is not None:
+            raise ConfigError(
+                "models that embed or classify are served by one host; leave num_hosts out, and "
+                "start a server on each host for more of them"
+            )
         pooler = build_pooler(config, phases=phases)
         return pooler, build_pooled_app(config, pooler)
-    engine = build_engine(config, phases=phases)
+    engine = build_engine(config, group=group, phases=phases)
     return engine, build_app(config, engine)
 
 

@@ -1,7 +1,7 @@
-"""How do a model's folder and a mesh become a runner?
+"""How do a model's folder and a mesh become a runner? The same on every host that has a part of it.
 
-Knows no text, no requests and no HTTP: what becomes of the runner is for `build.py`, or for those
-who measure it alone.
+Knows no text, no requests and no HTTP: what becomes of the runner is for `build.py`, for
+`follow.py` on hosts that follow, or for those who measure it alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -27,6 +28,7 @@ from jaxserve.models.cache import state_bytes_per_slot
 from jaxserve.models.kv_cache import bytes_per_token
 from jaxserve.models.loading import LoadedModel, load_model, make_model
 from jaxserve.sharding.axes import TENSOR
+from jaxserve.sharding.hosts import devices_of_all
 from jaxserve.sharding.mesh import make_mesh
 from jaxserve.startup import describe, dtype_of, say
 from jaxserve.version import __version__
@@ -48,12 +50,17 @@ class Loaded:
 
 
 def mesh_of(config: MeshConfig) -> Mesh:
-    """The mesh over as many devices as the config asks for."""
-    return make_mesh(tensor_parallel=config.tensor_parallel, expert_parallel=config.expert_parallel)
+    """The mesh over as many devices as the config asks for, of all hosts when JAX has several."""
+    num_devices = config.tensor_parallel * config.expert_parallel
+    return make_mesh(
+        tensor_parallel=config.tensor_parallel,
+        expert_parallel=config.expert_parallel,
+        devices=devices_of_all(num_devices) if jax.process_count() > 1 else None,
+    )
 
 
 def load(config: ServeConfig, folder: Path, mesh: Mesh, log: TextIO) -> Loaded:
-    """Load the weights. Raises as `load_model` and `make_model` do."""
+    """Load this host's part of the weights. Raises as `load_model` and `make_model` do."""
     dtype = dtype_of(config.source, mesh.devices.flat[0])
     say(log, f"jaxserve {__version__} on {describe(mesh)}, loading {folder}")
     return Loaded(

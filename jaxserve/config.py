@@ -18,6 +18,7 @@ import tyro
 from annotated_types import Ge, Gt, Interval
 
 from jaxserve.errors import ConfigError
+from jaxserve.hosts.environment import hosts_of
 
 ENV_PREFIX = "JAXSERVE_"
 
@@ -77,6 +78,22 @@ class MeshConfig:
     """Devices that each layer is split over."""
     expert_parallel: Count = 1
     """Groups of such devices, each with its share of the experts of a mixture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostsConfig:
+    """Which hosts share the devices of one mesh; a process for each, with the same options.
+
+    LeaderWorkerSet and TPU pods say so in variables of their own, which are read.
+    """
+
+    coordinator: str | None = None
+    """Where host 0 listens for the others: HOST:PORT, or HOST and port 8476. JAX takes the port
+    after it. Keep both from strangers."""
+    num_hosts: Count | None = None
+    """Hosts that run the model together. 1: this one alone, whatever the platform says."""
+    host_index: Annotated[int, Ge(0)] | None = None
+    """Which of the hosts this one is, counted from 0; host 0 schedules and serves HTTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +224,7 @@ class ServeConfig:
 
     source: ModelSource = field(default_factory=ModelSource)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    hosts: HostsConfig = field(default_factory=HostsConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     api: ApiConfig = field(default_factory=ApiConfig)
@@ -247,6 +265,7 @@ def _known_keys() -> dict[str, list[str]]:
     classes: dict[str, Any] = {
         "source": ModelSource,
         "mesh": MeshConfig,
+        "hosts": HostsConfig,
         "engine": EngineConfig,
         "server": ServerConfig,
         "api": ApiConfig,
@@ -266,7 +285,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _read_environ(environ: dict[str, str]) -> dict[str, dict[str, Any]]:
     homes = {key: section for section, keys in _known_keys().items() for key in keys}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {"hosts": dict(hosts_of(environ))}
     for name, key in PLATFORM_VARIABLES.items():
         if environ.get(name):
             found.setdefault(homes[key], {})[key] = environ[name]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -15,10 +19,16 @@ from starlette.applications import Starlette
 
 from jaxserve.build_pooled import build
 from jaxserve.config import ServeConfig, ServerConfig
+from jaxserve.engine.loop import EngineLoop
 from jaxserve.errors import ConfigError
+from jaxserve.follow import follow
+from jaxserve.hosts.leader import Followers, gather
+from jaxserve.hosts.terms import Place, place_of, settings_of
+from jaxserve.hosts.wire import end_process
 from jaxserve.logs import log_to_stderr
-from jaxserve.phases import IMPORTS, READY, process_phases
+from jaxserve.phases import IMPORTS, READY, Phases, process_phases
 from jaxserve.server.models import ModelInfo
+from jaxserve.sharding.hosts import start_jax, stop_jax
 from jaxserve.startup import leave_torch_out
 from jaxserve.version import __version__
 
@@ -31,20 +41,48 @@ _EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "classify": ("/classify", {"input": "What a lovely day."}),
 }
 _ENGINE_STOP_S = 1.0  # the app has ended every request by then
+_LAST_WORDS_S = 0.5  # for clients to be told that the service ends
 
 
 def serve(config: ServeConfig) -> None:
     """Serve until SIGINT or SIGTERM: then running requests get `shutdown_timeout` to finish.
 
-    The address is taken before anything slow happens, so that one in use is said at once.
+    Of several hosts the first one serves, and the others follow it.
     """
     phases = process_phases()
     phases.end(IMPORTS)
     leave_torch_out()
     log_to_stderr(level=config.server.log_level, form=config.server.log_format)
+    place = place_of(config.hosts)
+    if place is None:
+        _serve(config, phases)
+    elif place.index == 0:
+        _serve_with_others(config, place, phases)
+    else:
+        follow(config, place, phases)
+
+
+def _serve_with_others(config: ServeConfig, place: Place, phases: Phases) -> None:
+    print(f"waiting for {place.num_hosts - 1} more host(s) at {place.address}", file=sys.stderr)
+    group = gather(place, settings_of(config))
+    try:
+        start_jax(place.jax_address, num_hosts=place.num_hosts, index=0)
+        _serve(config, phases, group)
+    except Exception as error:
+        group.close(str(error))
+        raise
+    group.close()
+    stop_jax()
+
+
+def _serve(config: ServeConfig, phases: Phases, group: Followers | None = None) -> None:
+    """The address is taken before anything slow happens, so that one in use is said at once."""
     listening = _listen(config.server)
     _warn_if_open(config.server)
-    built, app = build(config, phases)
+    built, app = build(config, phases, group)
+    if group is not None:
+        group.on_leaving = partial(os.kill, os.getpid(), signal.SIGTERM)
+        group.on_lost = partial(_end, built.loop)
     url = _url(config.server, listening)
 
     def on_ready() -> None:
@@ -60,6 +98,13 @@ def serve(config: ServeConfig) -> None:
     finally:
         built.loop.stop(_ENGINE_STOP_S)
         built.runner.close()
+
+
+def _end(loop: EngineLoop, why: str) -> None:
+    """End the process with an error, once the clients have theirs."""
+    loop.fail(why)
+    time.sleep(_LAST_WORDS_S)
+    end_process(why)
 
 
 class _Server(uvicorn.Server):

@@ -247,7 +247,7 @@ class EngineLoop:
             self._serve()
         except Exception as error:
             logger.exception("the engine failed")
-            self._fail(f"{type(error).__name__}: {error}")
+            self.fail(f"{type(error).__name__}: {error}")
         finally:
             self._masks.close()
 
@@ -348,10 +348,13 @@ class EngineLoop:
         num_waiting = len(self._unfinished) - self._admission.max_batch_size
         return self._meter.predicted_wait_s(max(0, num_waiting), self._clock())
 
-    def _fail(self, failure: str) -> None:
+    def fail(self, failure: str) -> None:
+        """End every request with an error, and take no more; for any thread, once."""
         error = "the engine failed while this request was running or waiting; it is lost"
         reason = FinishReason.ERROR
         with self._changed:
+            if self._failure is not None:
+                return
             self._failure = failure
             lost = [
                 TokenDelta(request_id=i, finish_reason=reason, error=error)

@@ -139,32 +139,49 @@ class Packer:
 
     def pack(self, step: Step, bucket: Bucket) -> Words:
         words = np.zeros(num_words(bucket, self._pages_per_seq), np.int32)
+        if not step.rows:
+            return words
+        requests, slots, starts, nums_tokens, samples, takes_slot = zip(*step.rows, strict=True)
+        for row in step.rows if any(takes_slot) else ():
+            self._take_slot(row)
+        for slot, request in zip(slots, requests, strict=True):
+            if len(request.pages) > self._num_pages[slot]:
+                self._write_pages(slot, request.pages)
         table = words[bucket.num_tokens :].reshape(bucket.num_rows, -1)
-        for row in step.rows:
-            if row.takes_slot:
-                self._slots[row.slot, :_NUM_COLUMNS] = _request_words(row.request)
-                self._num_pages[row.slot] = 0
-            self._write_pages(row)
-        live = table[: len(step.rows)]
-        live[:] = self._slots[np.array([row.slot for row in step.rows], np.intp)]
-        fields = [(row.slot, row.samples, row.start, row.num_tokens) for row in step.rows]
-        live[:, : len(_STEP_FIELDS)] = np.array(fields, np.int32).reshape(-1, len(_STEP_FIELDS))
-        words[: step.num_tokens] = [token for row in step.rows for token in _tokens(row)]
+        live = table[: len(slots)]
+        live[:] = self._slots[np.array(slots, np.intp)]
+        for column, values in enumerate((slots, samples, starts, nums_tokens)):
+            live[:, column] = values
+        words[: step.num_tokens] = _tokens(step)
         return words
 
-    def _write_pages(self, row: Row) -> None:
-        have, pages = self._num_pages[row.slot], row.request.pages
-        if len(pages) > have:
-            first = _NUM_COLUMNS + have
-            self._slots[row.slot, first : _NUM_COLUMNS + len(pages)] = pages[have:]
-            self._num_pages[row.slot] = len(pages)
+    def _take_slot(self, row: Row) -> None:
+        if row.takes_slot:
+            self._slots[row.slot, :_NUM_COLUMNS] = _request_words(row.request)
+            self._num_pages[row.slot] = 0
+
+    def _write_pages(self, slot: int, pages: Sequence[int]) -> None:
+        have = self._num_pages[slot]
+        self._slots[slot, _NUM_COLUMNS + have : _NUM_COLUMNS + len(pages)] = pages[have:]
+        self._num_pages[slot] = len(pages)
 
 
-def _tokens(row: Row) -> Sequence[int]:
-    request, end = row.request, row.start + row.num_tokens
+def _tokens(step: Step) -> list[int]:
+    """The tokens of all rows, one row after another."""
+    tokens: list[int] = []
+    for request, _, start, num_tokens, _, _ in step.rows:
+        if num_tokens == 1:
+            token = request.token_at(start)
+            tokens.append(CARRIED if token is None else token)
+        else:
+            tokens += _row_tokens(request, start, start + num_tokens)
+    return tokens
+
+
+def _row_tokens(request: Request, start: int, end: int) -> Sequence[int]:
     if end <= len(request.prompt_ids):
-        return request.prompt_ids[row.start : end]
-    known = (request.token_at(index) for index in range(row.start, end))
+        return request.prompt_ids[start:end]
+    known = (request.token_at(index) for index in range(start, end))
     return [CARRIED if token is None else token for token in known]
 
 
@@ -270,16 +287,21 @@ def pack_draw(draw: Draw) -> jax.Array:
 
 
 def unpack_draw(words: Words, step: Step) -> tuple[Sampled | None, ...]:
-    sampled = [_sampled(words[index], row) if row.samples else None
-               for index, row in enumerate(step.rows)]  # fmt: skip
+    tokens, finite = words[:, 0].tolist(), words[:, 1].tolist()  # far cheaper than one at a time
+    sampled: list[Sampled | None] = []
+    for index, row in enumerate(step.rows):
+        if not row.samples:
+            sampled.append(None)
+        elif row.request.params.logprobs is None:
+            sampled.append(Sampled(tokens[index], None, finite[index] != 0))
+        else:
+            sampled.append(_scored(words[index], row.request.params.logprobs))
     return tuple(sampled)
 
 
-def _sampled(words: Words, row: Row) -> Sampled:
+def _scored(words: Words, wanted: int) -> Sampled:
+    """A draw of a row that wants so many alternatives."""
     token, finite = int(words[0]), bool(words[1])
-    wanted = row.request.params.logprobs
-    if wanted is None:
-        return Sampled(token, finite=finite)
     max_logprobs = (len(words) - 3) // 2
     floats = words.view(np.float32)
     ids, values = words[3 : 3 + wanted], floats[3 + max_logprobs : 3 + max_logprobs + wanted]

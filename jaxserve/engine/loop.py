@@ -320,7 +320,7 @@ class EngineLoop:
                 self._meter.plan(flying.step, flying.planned_s)
             else:
                 self._meter.rest()
-            deltas = self._meter.deliver(deltas, now_s)
+            self._meter.deliver(deltas, now_s)
             self._unfinished.remove(d.request_id for d in deltas if d.finish_reason is not None)
         if deltas:
             with self._region("deliver"):

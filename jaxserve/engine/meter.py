@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxserve.engine.metrics import EngineHistograms, StepKind
 from jaxserve.engine.request import Request, TokenDelta
@@ -87,23 +87,20 @@ class Meter:
         self.failed_steps[kind_of(self._planned) if self._planned else StepKind.PREFILL] += 1
         self._planned = None
 
-    def deliver(self, deltas: Iterable[TokenDelta], now_s: float) -> list[TokenDelta]:
-        """Note what requests got; the same deltas, the first of each with its time in the queue."""
-        told: list[TokenDelta] = []
+    def deliver(self, deltas: Iterable[TokenDelta], now_s: float) -> None:
+        """Note what requests got, and in the first delta of each its time in the queue."""
         for delta in deltas:
             times = self._times.get(delta.request_id)
             assert times is not None, f"request {delta.request_id} was never accepted"
-            if delta.token_ids and times.first_s is None and times.planned_s is not None:
-                delta = replace(delta, queued_s=times.planned_s - times.arrived_s)
-            told.append(delta)
             if delta.token_ids:
+                if times.first_s is None and times.planned_s is not None:
+                    delta.queued_s = times.planned_s - times.arrived_s
                 self._draw(times, now_s)
                 times.num_output += len(delta.token_ids)
             if delta.finish_reason is not None:
                 del self._times[delta.request_id]
                 self._end(times, now_s)
                 self._end_tokens(times, delta.num_cached_tokens)
-        return told
 
     def predicted_wait_s(self, num_waiting: int, now_s: float) -> float:
         """How long one more would wait behind so many, at the pace of late; at most a minute."""

@@ -24,11 +24,11 @@ def find_prefix(pool: PagePool, request: Request) -> list[int]:
 
 def index_full_pages(pool: PagePool, row: Row) -> None:
     """Index the pages that a committed row of a request that still holds them has filled."""
-    request, end = row.request, row.start + row.num_tokens
-    filled = range(row.start // pool.page_size, end // pool.page_size)
-    if filled and pool.prefix_cache:
+    request = row.request
+    first, end = row.start // pool.page_size, (row.start + row.num_tokens) // pool.page_size
+    if first < end and pool.prefix_cache:
         _hash_full_pages(pool, request)
-        for index in filled:
+        for index in range(first, end):
             pool.register(request.pages[index], request.page_hashes[index])
 
 

@@ -131,9 +131,9 @@ class TokenLogprob:
     rank: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TokenDelta:
-    """What one step gave one request.
+    """What one step gave one request. Made for every token, so it is not frozen: that takes longer.
 
     `finish_reason` is set on the last delta of a request and only there. `stop_token_id` is the
     member of `stop_token_ids` that ended it (None for the model's own end of sequence).

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from jaxserve.engine.admission import Admission
 from jaxserve.engine.backlog import Backlog
-from jaxserve.engine.constraint import ConstraintFailed
+from jaxserve.engine.constraint import Constraint, ConstraintFailed
 from jaxserve.engine.metrics import EngineStats, EngineTotals, FixedSizes
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
@@ -121,7 +121,7 @@ class Scheduler:
         self._totals.steps += 1
         deltas = []
         for index, (row, sampled) in enumerate(zip(step.rows, result.sampled, strict=True)):
-            assert row.samples == (sampled is not None), f"{sampled} does not answer {row}"
+            assert row.samples is (sampled is not None), f"{sampled} does not answer {row}"
             if row.request.finish_reason is not None:  # it ended while the step was in flight
                 self._totals.discarded_tokens += row.num_tokens
                 continue
@@ -160,9 +160,11 @@ class Scheduler:
         for request in self._running[:]:
             num_tokens = min(_num_left_to_compute(request), budget)
             # Without a slot it was preempted just now, by one before it.
-            if not num_tokens or request.slot is None or _awaits_mask(request, num_tokens):
+            if not num_tokens or request.slot is None:
                 continue
-            if self._make_room(request, num_tokens):
+            if request.constraint is not None and _awaits_mask(request, num_tokens):
+                continue
+            if self._make_room(request, request.num_computed_tokens + num_tokens):
                 rows.append(_plan_row(request, num_tokens))
                 budget -= num_tokens
         return rows
@@ -182,11 +184,10 @@ class Scheduler:
         return decoding and any(_awaits_mask(r, n) for r, n in to_draw if n)
 
     def _make_room(self, request: Request, num_tokens: int) -> bool:
-        """Get pages for the next tokens, at the expense of the last admitted, even of itself."""
-        num_pages = self._pool.num_pages_for(request.num_computed_tokens + num_tokens)
-        num_new = num_pages - len(request.pages)
-        if num_new <= 0:
+        """Get pages for so many tokens, at the expense of the last admitted, even of itself."""
+        if num_tokens <= len(request.pages) * self._pool.page_size:
             return True
+        num_new = self._pool.num_pages_for(num_tokens) - len(request.pages)
         while (pages := self._pool.try_take(num_new)) is None:
             victim = self._running.pop()
             self._preempt(victim)
@@ -248,7 +249,8 @@ class Scheduler:
         request.output_ids.append(sampled.token_id)
         self._totals.generation_tokens += 1
         try:
-            _advance_constraint(request)
+            if request.constraint is not None:
+                _advance(request, request.constraint)
         except ConstraintFailed as failed:
             self._end(request, FinishReason.ERROR)
             return _last_delta(request, error=str(failed))
@@ -298,11 +300,10 @@ def _awaits_mask(request: Request, num_tokens: int) -> bool:
     return request.num_pending > 0 or request.mask is None
 
 
-def _advance_constraint(request: Request) -> None:
+def _advance(request: Request, constraint: Constraint) -> None:
     """Take the newest token in, for which the mask was. Raises ConstraintFailed."""
-    if request.constraint is not None:
-        request.mask = None
-        request.constraint.advance(request.output_ids[-1])
+    request.mask = None
+    constraint.advance(request.output_ids[-1])
 
 
 def _plan_row(request: Request, num_tokens: int, *, takes_slot: bool = False) -> Row:

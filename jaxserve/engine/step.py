@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxserve.engine.request import Request, TokenLogprob
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A request's share of a step: compute its tokens [start, start + num_tokens).
 
     `samples` says that the share reaches the end of the known tokens, so that a token is drawn.
@@ -26,31 +26,27 @@ class Row:
     @property
     def scores_prompt(self) -> bool:
         """Whether it is asked how likely the tokens after these are; some are the prompt's."""
-        wanted = self.request.params.prompt_logprobs is not None
-        return wanted and self.start + 1 < len(self.request.prompt_ids)
+        if self.request.params.prompt_logprobs is None:
+            return False
+        return self.start + 1 < len(self.request.prompt_ids)
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
     """Rows to compute together. The rows that compute one token come first."""
 
-    rows: tuple[Row, ...]
+    __slots__ = ("num_tokens", "rows", "scores_prompts")
 
-    @property
-    def num_tokens(self) -> int:
-        return sum(row.num_tokens for row in self.rows)
+    def __init__(self, rows: tuple[Row, ...]) -> None:
+        self.rows = rows
+        self.num_tokens = sum([row.num_tokens for row in rows])
+        self.scores_prompts = any([row.scores_prompt for row in rows])
 
     @property
     def decode_only(self) -> bool:
-        return all(row.num_tokens == 1 for row in self.rows)
-
-    @property
-    def scores_prompts(self) -> bool:
-        return any(row.scores_prompt for row in self.rows)
+        return self.num_tokens == len(self.rows)  # none computes less than one
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(NamedTuple):
     """What a row drew. `finite` is False when its logits were not all finite numbers."""
 
     token_id: int

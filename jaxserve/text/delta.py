@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from jaxserve.engine.request import FinishReason, TokenLogprob
 from jaxserve.text.tokenizer import Tokenizer
@@ -27,8 +28,7 @@ class TextLogprob:
     rank: int | None = None  # of a prompt's token among all; 1 is the likeliest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextDelta:
+class TextDelta(NamedTuple):
     """A piece of a sequence's text; `finish_reason` is set on the last one and only there.
 
     `prompt_logprobs` come with the first: one for each token of the prompt but its first.

@@ -34,8 +34,9 @@ def test_a_request_is_timed_from_stage_to_stage(meter: Meter) -> None:
     asked, own = request("a", [1] * 5), meter.histograms
     meter.accept(asked, 100.0)
     meter.plan(Step((row(asked, num_tokens=5, takes_slot=True),)), 101.0)
-    (first,) = meter.deliver([token(asked)], 103.0)
-    (second,) = meter.deliver([token(asked)], 104.0)
+    first, second = token(asked), token(asked)
+    meter.deliver([first], 103.0)
+    meter.deliver([second], 104.0)
     assert (first.queued_s, second.queued_s) == (1.0, 0.0)
     meter.deliver([token(asked, FinishReason.STOP)], 107.0)
     assert {

@@ -22,7 +22,7 @@ class PooledRequest(Request):
     token_types: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class PooledDelta(TokenDelta):
     """The one delta of a PooledRequest that was not aborted and did not fail."""
 

@@ -129,10 +129,17 @@ def _parse_bench(arguments: list[str]) -> Command:
     return parse(arguments)
 
 
+def _parse_plan(arguments: list[str]) -> Command:
+    from jaxserve.plan.command import parse
+
+    return parse(arguments)
+
+
 COMMANDS: Mapping[str, tuple[str, Callable[[list[str]], Command]]] = {
     "serve": ("serve a model over HTTP", _parse_serve),
     "convert": ("keep weights as serve needs them, quantised ones too", _parse_convert),
     "bench": ("measure a server, the engine or a start", _parse_bench),
+    "plan": ("tell what a model needs on hardware that is not here", _parse_plan),
     "models": ("list local models and supported families", _parse_models),
 }
 """The subcommands: a line of help, and what makes a command of the arguments."""

@@ -118,9 +118,31 @@ def make_model(
 ) -> LoadedModel:
     """A model of the config in `folder` with random weights, made on the devices of `mesh`.
 
-    Raises as `load_model` does, and ConfigError for a config of weights that are quantised: which
-    ones is told by their checkpoint alone.
+    Raises as `describe_model` does.
     """
+    model, params = _described(folder, dtype, mesh, max_model_len, quantize)
+    return replace(model, params=random_params(params))
+
+
+def describe_model(
+    folder: Path,
+    *,
+    dtype: jnp.dtype,
+    mesh: Mesh,
+    max_model_len: int | None = None,
+    quantize: Option | None = None,
+) -> LoadedModel:
+    """As `make_model`, but `params` are only described: their shapes, types and places.
+
+    The devices of `mesh` need not exist. Raises as `load_model` does, and ConfigError for a config
+    of weights that are quantised: which ones is told by their checkpoint alone.
+    """
+    return _described(folder, dtype, mesh, max_model_len, quantize)[0]
+
+
+def _described(
+    folder: Path, dtype: jnp.dtype, mesh: Mesh, max_model_len: int | None, quantize: Option | None
+) -> tuple[LoadedModel, dict[str, jax.ShapeDtypeStruct]]:
     raw, _, config = _read_config(folder, max_model_len)
     if raw.get("quantization_config") is not None:
         raise ConfigError(
@@ -130,9 +152,10 @@ def make_model(
     weights = _Weights(_made_choice(quantize, config), are_made=False)
     abstract = nnx.eval_shape(lambda: _decoder(config, dtype, weights, mesh))
     graphdef, state = nnx.split(abstract)
-    params = random_params(layout(state, mesh))
-    treedef = jax.tree.structure(state)
-    return LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=params)
+    params, treedef = layout(state, mesh), jax.tree.structure(state)
+    described: Any = tuple(params.values())
+    model = LoadedModel(config=config, graphdef=graphdef, treedef=treedef, params=described)
+    return model, params
 
 
 def _made_choice(quantize: Option | None, config: DecoderConfig) -> Choice:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # Who may import whom: a module may import from its own layer and from those below it.
 LAYERS = (
     ("jaxserve.cli", "jaxserve.tgi_launcher"),
-    ("jaxserve.bench",),
+    ("jaxserve.bench", "jaxserve.plan"),
     ("jaxserve.launch", "jaxserve.llm", "jaxserve.convert", "jaxserve.inventory"),
     ("jaxserve.build_pooled",),
     ("jaxserve.build", "jaxserve.follow"),
@@ -71,6 +71,8 @@ WITHOUT_JAX = (
     "jaxserve.bench.serve",
     "jaxserve.bench.startup_command",
     "jaxserve.cli",
+    "jaxserve.plan.command",
+    "jaxserve.plan.hardware",
     "jaxserve.tgi_launcher",
     "jaxserve.server",
     "jaxserve.generate",

@@ -102,7 +102,7 @@ class Runner:
         self._limits = limits
         self._mask_width = num_mask_words(model.config.vocab_size)  # words
         self._replicated = NamedSharding(mesh, PartitionSpec())
-        self._buckets = Buckets.build(
+        self.buckets = Buckets.build(
             max_rows=sizes.max_batch_size,
             token_budget=sizes.token_budget,
             min_rows=_min_rows(dtype, mesh),
@@ -119,9 +119,14 @@ class Runner:
         build, self._shardings = device_state(
             model.config, attention, mesh, sizes=sizes, dtype=dtype, kv_dtype=kv_dtype
         )
-        self._state: DeviceState = jax.jit(build, out_shardings=self._shardings)()
+        self.state = self.make_state(build, self._shardings)
         if room is not None:
             self._tables = self._make_tables({}, room)
+
+    def make_state(self, build: Callable[[], DeviceState], shardings: Any) -> DeviceState:
+        """Make what lies on the devices from step to step."""
+        made: DeviceState = jax.jit(build, out_shardings=shardings)()
+        return made
 
     @property
     def num_compiled_after_ready(self) -> int:
@@ -130,8 +135,7 @@ class Runner:
 
     @property
     def num_programs(self) -> int:
-        num_mixed, num_decode = len(self._buckets.mixed), len(self._buckets.decode)
-        return len(self._buckets.all) + num_mixed + num_decode + 1
+        return 2 * len(self.buckets.all) + 1
 
     def warm_up(
         self,
@@ -153,18 +157,16 @@ class Runner:
             return program
 
         with ThreadPoolExecutor(threads) as pool:
-            steps = {
-                b: pool.submit(get, str(b), partial(self._lower, b)) for b in self._buckets.all
-            }
+            steps = {b: pool.submit(get, str(b), partial(self.lower, b)) for b in self.buckets.all}
             scorings = {
                 b: pool.submit(get, f"score {b.num_tokens}", partial(self._lower_scoring, b))
-                for b in self._buckets.mixed
+                for b in self.buckets.mixed
             }
             masks = {
                 b.num_rows: pool.submit(
                     get, f"masks {b.num_rows}", partial(self._lower_set_masks, b.num_rows)
                 )
-                for b in self._buckets.decode
+                for b in self.buckets.decode
             }
             self._set_slot = pool.submit(get, "slot", self._lower_set_slot).result()
             self._programs = {bucket: got.result() for bucket, got in steps.items()}
@@ -176,8 +178,8 @@ class Runner:
     def _run_idle(self) -> None:
         """Run programs once: on a CPU the smallest of each kind, as there is nothing to load."""
         idle, on_cpu = Step(()), self._mesh.devices.flat[0].platform == "cpu"
-        smallest = (self._buckets.decode[0], self._buckets.mixed[0])
-        for index, bucket in enumerate(self._buckets.all):
+        smallest = (self.buckets.decode[0], self.buckets.mixed[0])
+        for index, bucket in enumerate(self.buckets.all):
             if on_cpu and bucket not in smallest:
                 continue
             jax.block_until_ready(self.do(RunStep(index, self._pack(idle, bucket))))
@@ -208,9 +210,9 @@ class Runner:
         """Carry a command out on this host's devices; what it gives, without waiting for it."""
         match command:
             case RunStep(index, words):
-                return self._run(self._buckets.all[index], words)
+                return self._run(self.buckets.all[index], words)
             case ScorePrompts(index, targets):
-                return self._score(self._buckets.all[index], targets)
+                return self._score(self.buckets.all[index], targets)
             case WriteSlot(slot, words):
                 self._write(self._set_slot, np.array(slot, np.int32), words)
             case WriteMasks(words):
@@ -241,8 +243,8 @@ class Runner:
             if row.takes_slot and row.request.params.needs_slot_table:
                 self._write_slot(row.slot, row.request)
         self._write_masks([row for row in step.rows if row.samples and row.request.mask])
-        bucket = self._buckets.smallest(step)
-        index = self._buckets.all.index(bucket)
+        bucket = self.buckets.smallest(step)
+        index = self.buckets.all.index(bucket)
         draw = self._give(RunStep(index, self._pack(step, bucket)))
         if not step.scores_prompts:
             return InFlight(step, draw, None)
@@ -269,8 +271,8 @@ class Runner:
 
     def _run(self, bucket: Bucket, words: Words) -> jax.Array:
         """The packed draw; a mixed program's last hidden states stay for `_score`."""
-        self._state, draw, self._hidden = self._programs[bucket](
-            self._model.params, self._tables, self._state, put(words, self._replicated)
+        self.state, draw, self._hidden = self._programs[bucket](
+            self._model.params, self._tables, self.state, put(words, self._replicated)
         )
         return draw
 
@@ -281,7 +283,7 @@ class Runner:
 
     def _write(self, program: Any, *arrays: Words) -> None:
         on_device = [put(array, self._replicated) for array in arrays]
-        self._state = self._state._replace(slots=program(self._state.slots, *on_device))
+        self.state = self.state._replace(slots=program(self.state.slots, *on_device))
 
     def _make_tables(self, adapters: Mapping[int, Weights], room: Room) -> Tables:
         model = self._model.merge(self._model.params)
@@ -302,7 +304,9 @@ class Runner:
         )
         self._issue(WriteMasks(words))
 
-    def _lower(self, bucket: Bucket) -> jax.stages.Lowered:
+    def lower(self, bucket: Bucket) -> jax.stages.Lowered:
+        """The program of a step, before it is compiled."""
+
         def step(
             params: tuple[jax.Array, ...], tables: Tables, state: DeviceState, words: jax.Array
         ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
@@ -318,7 +322,7 @@ class Runner:
         hidden_sharding = None if bucket.one_token_per_row else self._replicated
         shardings = (self._shardings, self._replicated, hidden_sharding)
         jitted = jax.jit(step, donate_argnums=2, out_shardings=shardings)
-        return jitted.lower(self._model.params, self._tables, self._state, words)
+        return jitted.lower(self._model.params, self._tables, self.state, words)
 
     def _lower_scoring(self, bucket: Bucket) -> jax.stages.Lowered:
         def score_prompts(
@@ -349,7 +353,7 @@ class Runner:
         """A program that changes the slot table by i32 arrays of `shapes`; donates it."""
         arrays = [self._replicated_shape(*shape) for shape in shapes]
         jitted = jax.jit(write, donate_argnums=0, out_shardings=self._replicated)
-        return jitted.lower(self._state.slots, *arrays)
+        return jitted.lower(self.state.slots, *arrays)
 
     def _replicated_shape(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)

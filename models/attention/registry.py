@@ -46,9 +46,16 @@ class Chosen:
 
 
 def choose(
-    asked: str, demands: Demands, mesh: Mesh, *, backends: Mapping[str, Make] = BACKENDS
+    asked: str,
+    demands: Demands,
+    mesh: Mesh,
+    *,
+    backends: Mapping[str, Make] = BACKENDS,
+    checks: bool = True,
 ) -> Chosen:
     """The backend called `asked`, or for `auto` that of the platform, once it is checked.
+
+    Without `checks` it is taken at its word, for devices that are not here.
 
     Raises ConfigError when `asked` names one that cannot serve this model here.
     """
@@ -61,7 +68,7 @@ def choose(
         )
     if refusal is not None:
         return Chosen(XlaAttention(), "unsupported", f"{name} does not do {refusal}")
-    fault = None if name == "xla" else fault_of(backend, demands)
+    fault = fault_of(backend, demands) if checks and name != "xla" else None
     if fault is not None:
         return Chosen(XlaAttention(), "faulty", f"{name} {fault}")
     return Chosen(backend)

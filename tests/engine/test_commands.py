@@ -66,6 +66,6 @@ def test_whoever_only_does_what_is_told_has_the_same_state(tmp_path: Path) -> No
         make_request("counted", [4, 9, 8], repetition_penalty=1.5, logit_bias=((3, 2.0),)),
     )
     assert set(told) == {RunStep, ScorePrompts, WriteSlot, WriteMasks}
-    jax.tree.map(np.testing.assert_array_equal, follower._state, leader._state)
+    jax.tree.map(np.testing.assert_array_equal, follower.state, leader.state)
     leader.close()
     follower.close()

@@ -50,7 +50,7 @@ def assert_same(left: list[Answer], right: list[Answer]) -> None:
 
 
 def test_pages_are_bytes(runner: Runner) -> None:
-    kinds = {str(pages.dtype) for pages in runner._state.cache.pages}
+    kinds = {str(pages.dtype) for pages in runner.state.cache.pages}
     assert kinds == {"int8"}
 
 

@@ -70,7 +70,8 @@ def test_a_config_of_quantised_weights_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"), [("llama-135m", 134.5), ("qwen3-0.6b", 596.0), ("llama-8b", 8030.3)]
+    ("name", "millions"),
+    [("llama-135m", 134.5), ("qwen3-0.6b", 596.0), ("llama-8b", 8030.3), ("llama-70b", 70553.7)],
 )
 def test_the_measured_shapes_have_the_sizes_of_their_models(name: str, millions: float) -> None:
     _, config = read_model_config(read_raw_config(SHAPES / name), name)

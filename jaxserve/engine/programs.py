@@ -17,12 +17,14 @@ import logging
 import os
 import pickle
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
 
 logger = logging.getLogger(__name__)
@@ -86,7 +88,8 @@ class Programs:
                 return program
         else:
             why = _changes(facts, self._folder.glob(f"{_slug(name)}-*{SUFFIX}"))
-        program = lower().compile()
+        with _JAX_CACHE_OFF:
+            program = lower().compile()
         self._keep(path, facts, program)
         self.origins.append(Origin(name, False, why))
         return program
@@ -118,6 +121,40 @@ class Programs:
             logger.warning("cannot keep %s: %s: %s", path, type(error).__name__, error)
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
+
+
+class _JaxCacheOff:
+    """Compiles without JAX's own cache of compiled programs while any thread is inside.
+
+    What comes out of that cache on a CPU cannot be serialized again: a program read back from it
+    lacks its functions and fails when it is called. The switch is the process's, as the cache is.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._folder: str | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_inside == 0:
+                self._folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+                self._switch(None)
+            self._num_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0:
+                self._switch(self._folder)
+
+    def _switch(self, folder: str | None) -> None:
+        if self._folder is not None:
+            jax.config.update("jax_compilation_cache_dir", folder)
+            reset_cache()  # whether there is one was asked once, at the first compilation
+
+
+_JAX_CACHE_OFF = _JaxCacheOff()
 
 
 def _short(fact: str) -> str:

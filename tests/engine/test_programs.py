@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from jaxserve.engine.program_facts import process_facts
 from jaxserve.engine.programs import KEPT_PER_NAME, Programs
@@ -45,6 +46,26 @@ def test_the_folder_can_be_moved(tmp_path: Path) -> None:
     programs(tmp_path / "here").get("double", {}, lower)
     shutil.move(tmp_path / "here", tmp_path / "there")
     assert answer(programs(tmp_path / "there").get("double", {}, never)) == [1, 3, 5]
+
+
+def test_a_program_that_jax_has_kept_is_kept_whole(
+    tmp_path: Path,
+) -> None:
+    before: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    own, jax_own = tmp_path / "own", str(tmp_path / "jax")
+    jax.config.update("jax_compilation_cache_dir", jax_own)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    reset_cache()
+    try:
+        lower().compile()
+        jax.clear_caches()
+        programs(own).get("double", {}, lower)
+        assert jax.config.jax_compilation_cache_dir == jax_own  # type: ignore[attr-defined]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        reset_cache()
+    assert answer(programs(own).get("double", {}, never)) == [1, 3, 5]
 
 
 def test_a_miss_names_the_facts_that_changed_since_the_nearest_kept_one(tmp_path: Path) -> None:

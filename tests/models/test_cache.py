@@ -28,7 +28,8 @@ def test_layers_that_attend_keep_pages_and_the_others_a_row_per_slot() -> None:
     cache = init_cache(HYBRID, XlaAttention(), **SIZES, dtype=BFLOAT16)
     assert [pages.shape for pages in cache.pages] == [(7, 2, 4, 2, 8)]
     assert [[part.shape for part in state] for state in cache.states] == [[(3, 2, 6)]] * 2
-    assert {array.dtype for array in jax.tree.leaves(cache)} == {BFLOAT16}
+    assert {array.dtype for array in jax.tree.leaves(cache.states)} == {BFLOAT16}
+    assert {pages.dtype for pages in cache.pages} == {jnp.dtype("uint16")}  # the bits of bfloat16
 
 
 def test_a_state_is_split_over_its_channels_and_never_over_slots() -> None:

@@ -45,7 +45,7 @@ def test_hidden_states_keep_the_dtype_of_the_weights_and_logits_are_float32(
     assert (hidden.shape, hidden.dtype) == ((4, 32), jnp.bfloat16)
     assert (logits.shape, logits.dtype) == ((4, 61), jnp.float32)
     assert np.isfinite(logits).all()
-    assert [layer.dtype for layer in cache.pages] == [jnp.bfloat16, jnp.bfloat16]
+    assert [layer.dtype for layer in cache.pages] == [jnp.uint16] * 2  # the bits of bfloat16
 
 
 def test_a_cache_is_that_of_the_same_layers(model: LoadedModel) -> None:

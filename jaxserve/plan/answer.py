@@ -102,15 +102,17 @@ def answer(question: Question, machine: Machine) -> Answer:
     left = machine.device.usable_bytes - parts.weights_bytes - parts.other_bytes
     page_bytes = max(parts.kv_bytes_per_token * question.page_size, 1)
     wanted = question.concurrency * math.ceil(parts.context / question.page_size)
+    fitting = int(left * 0.7) // page_bytes
     programs: list[Program] = []
     refusal = "the weights alone do not fit" if left < _FEWEST_PAGES * page_bytes else ""
-    if not refusal:
-        # Temporaries do not depend on the pool, and the compiler refuses what does not fit.
-        num_pages = max(min(wanted, int(left * 0.7) // page_bytes), _FEWEST_PAGES)
+    # Temporaries hardly depend on the pool, and a compiler may refuse what does not fit.
+    for num_pages in () if refusal else (max(min(wanted, fitting), _FEWEST_PAGES), _FEWEST_PAGES):
         try:
             programs = compile_largest(
                 question, parts.model, parts.attention, parts.mesh, num_pages=num_pages
             )
+            refusal = ""
+            break
         except TooLarge as error:
             refusal = str(error)
     free = left - max((program.extra_bytes for program in programs), default=0)

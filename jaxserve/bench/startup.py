@@ -52,6 +52,15 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A server that runs."""
+
+    url: str
+    pid: int
+    start: Start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartupReport:
     """The cold start, where there was one, and those after it."""
 
@@ -130,6 +139,22 @@ def start_once(
     flavor: FlavorName = "jaxserve",
 ) -> Start:
     """Start a server, have it answer one token, and stop it; raises EngineFailed."""
+    with started(command, timeout_s=timeout_s, report=report, flavor=flavor) as server:
+        return server.start
+
+
+@contextmanager
+def started(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    report: Path | None = None,
+    flavor: FlavorName = "jaxserve",
+) -> Iterator[Started]:
+    """A server that has answered its first token; it is stopped at the end.
+
+    {port} in the command is where it listens. Raises EngineFailed when it does not start in time.
+    """
     port = _free_port()
     filled = [part.replace("{port}", str(port)) for part in command]
     address = Address.parse(f"http://127.0.0.1:{port}")
@@ -143,7 +168,8 @@ def start_once(
             phases.end(READY_AND_BEFORE)
         asyncio.run(_first_token(address, model, flavor, timeout_s))
         phases.end(FIRST_TOKEN)
-        return Start(seconds=phases.seconds, rss_bytes=_rss_bytes(process.pid))
+        start = Start(seconds=phases.seconds, rss_bytes=rss_bytes(process.pid))
+        yield Started(url=address.url, pid=process.pid, start=start)
 
 
 async def _wait(
@@ -194,7 +220,8 @@ def _running(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], 
                 process.wait()
 
 
-def _rss_bytes(pid: int) -> int:
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process and those that it started."""
     root = psutil.Process(pid)
     return sum(each.memory_info().rss for each in [root, *root.children(recursive=True)])
 

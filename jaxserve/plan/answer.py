@@ -54,7 +54,7 @@ class Answer:
     largest_concurrency: int  # at this context
     largest_context: int  # at this concurrency
     roofline: Roofline | None
-    refusal: str = ""  # why nothing was compiled
+    refusal: str = ""  # why no pool, or not the one that is wanted, was compiled
     changes: tuple[str, ...] = ()  # that would make it fit, the cheapest first
 
     @property
@@ -105,16 +105,8 @@ def answer(question: Question, machine: Machine) -> Answer:
     fitting = int(left * 0.7) // page_bytes
     programs: list[Program] = []
     refusal = "the weights alone do not fit" if left < _FEWEST_PAGES * page_bytes else ""
-    # Temporaries hardly depend on the pool, and a compiler may refuse what does not fit.
-    for num_pages in () if refusal else (max(min(wanted, fitting), _FEWEST_PAGES), _FEWEST_PAGES):
-        try:
-            programs = compile_largest(
-                question, parts.model, parts.attention, parts.mesh, num_pages=num_pages
-            )
-            refusal = ""
-            break
-        except TooLarge as error:
-            refusal = str(error)
+    if not refusal:
+        programs, refusal = _compiled(question, parts, max(min(wanted, fitting), _FEWEST_PAGES))
     free = left - max((program.extra_bytes for program in programs), default=0)
     tokens = max(free, 0) // page_bytes * question.page_size if programs else 0
     found = Answer(
@@ -137,6 +129,24 @@ def answer(question: Question, machine: Machine) -> Answer:
     return (
         found if found.fits else replace(found, changes=tuple(_changes(question, machine, found)))
     )
+
+
+def _compiled(question: Question, parts: _Parts, num_pages: int) -> tuple[list[Program], str]:
+    """The largest programs, and the compiler's refusal of so many pages where it refused them.
+
+    Temporaries hardly depend on the pool: with the fewest pages a refusal still tells them, and
+    what would fit can count them.
+    """
+    refusal = ""
+    for pages in dict.fromkeys((num_pages, _FEWEST_PAGES)):
+        try:
+            programs = compile_largest(
+                question, parts.model, parts.attention, parts.mesh, num_pages=pages
+            )
+            return programs, refusal
+        except TooLarge as error:
+            refusal = refusal or str(error)
+    return [], refusal
 
 
 def _laid_out(question: Question, machine: Machine, devices: object) -> _Parts:

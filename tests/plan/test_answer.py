@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,10 @@ from jaxserve.engine.runner import Runner
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.loading import make_model
+from jaxserve.plan import answer as answering
 from jaxserve.plan.answer import Answer, answer
 from jaxserve.plan.hardware import Machine, this_cpu
-from jaxserve.plan.programs import device_bytes
+from jaxserve.plan.programs import Program, TooLarge, device_bytes
 from jaxserve.plan.question import Question
 from jaxserve.plan.report import as_json, costs_per_million, lines
 from jaxserve.sharding.mesh import make_mesh
@@ -100,6 +102,35 @@ def test_what_does_not_fit_is_told_with_what_would(question: Question, found: An
 def test_weights_that_do_not_fit_compile_nothing(question: Question, found: Answer) -> None:
     small = answer(question, on_cpu(found.weights_bytes))
     assert small.refusal == "the weights alone do not fit" and small.programs == ()
+
+
+def test_a_refused_pool_does_not_fit_and_its_temporaries_are_told(
+    question: Question, found: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def refuse_many(*parts: Any, num_pages: int) -> list[Program]:
+        tried.append(num_pages)
+        if len(tried) == 1:
+            raise TooLarge("no room")
+        return list(found.programs)
+
+    monkeypatch.setattr(answering, "compile_largest", refuse_many)
+    again = answer(question, on_cpu(found.usable_bytes))
+    assert len(tried) == 2 and tried[0] > tried[1]
+    assert again.programs == found.programs
+    assert again.refusal == "no room" and not again.fits
+
+
+def test_what_is_refused_with_the_fewest_pages_is_told(
+    question: Question, found: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*parts: Any, num_pages: int) -> list[Program]:
+        raise TooLarge("no room")
+
+    monkeypatch.setattr(answering, "compile_largest", refuse)
+    again = answer(question, on_cpu(found.usable_bytes))
+    assert again.refusal == "no room" and again.programs == () and not again.fits
 
 
 def test_it_is_told_in_words_and_as_json(found: Answer) -> None:

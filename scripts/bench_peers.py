@@ -14,8 +14,10 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
+from operator import truediv
 from pathlib import Path
 
 from jaxserve.bench.flavors import FlavorName
@@ -24,6 +26,7 @@ from jaxserve.bench.startup import Started, rss_bytes, started
 from jaxserve.bench.table import table
 from jaxserve.errors import EngineFailed
 
+OURS = "jaxserve"
 TIMEOUT_S = 300.0
 CORES = os.cpu_count() or 1
 CONTEXT, STREAMS = 2048, 8
@@ -37,6 +40,8 @@ class Server:
     name: str
     command: tuple[str, ...]
     flavor: FlavorName
+    model: str | None = None
+    """Name to ask for; None: the first that it lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +60,14 @@ def jaxserve(model: Path) -> Iterator[Server]:
         *(sys.executable, "-m", "jaxserve.cli", "serve", str(model), "--port", "{port}"),
         *("--max-model-len", str(CONTEXT), "--max-batch-size", str(STREAMS)),
     )
-    yield Server(
-        name="jaxserve, bf16", command=(*command, "--dtype", "bfloat16"), flavor="jaxserve"
-    )
+    yield Server(name=f"{OURS}, bf16", command=(*command, "--dtype", "bfloat16"), flavor="jaxserve")
     quantized = (*command, "--dtype", "bfloat16", "--quantize", "int8")
-    yield Server(name="jaxserve, int8", command=quantized, flavor="jaxserve")
+    yield Server(name=f"{OURS}, int8", command=quantized, flavor="jaxserve")
 
 
-def llama_cpp(server: Path, files: Sequence[str]) -> Iterator[Server]:
+def llama_cpp(server: Path, files: Mapping[str, str]) -> Iterator[Server]:
     threads = str(CORES)
-    for given in files:
-        precision, _, file = given.partition("=")
+    for precision, file in files.items():
         command = (
             *(str(server), "-m", file, "--host", "127.0.0.1", "--port", "{port}"),
             *("-t", threads, "-tb", threads, "--parallel", str(STREAMS)),
@@ -98,12 +100,19 @@ def transformers(venv: Path, model: Path) -> Server:
         *("--port", "{port}", "--device", "cpu", "--dtype", "bfloat16"),
         *("--continuous-batching", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "2048"),
     )
-    return Server(name="transformers, bf16", command=(*env, *command), flavor="transformers")
+    return Server(
+        name="transformers, bf16",
+        command=(*env, *command),
+        flavor="transformers",
+        model=str(model),  # it lists what is in the hub's cache
+    )
 
 
 def measure_once(server: Server, *, seed: int) -> Figures:
     """Start it, ask it, stop it."""
-    with started(server.command, timeout_s=TIMEOUT_S, flavor=server.flavor) as running:
+    with started(
+        server.command, timeout_s=TIMEOUT_S, flavor=server.flavor, model=server.model
+    ) as running:
         return Figures(
             start_s=running.start.total_s,
             one_stream=_decode(server, running, streams=1, answers=2, seed=seed),
@@ -117,6 +126,7 @@ def _decode(server: Server, running: Started, *, streams: int, answers: int, see
     """Tokens per second of all answers, the time of their prompts included."""
     load = ServeLoad(
         base_url=running.url,
+        model=server.model,
         flavor=server.flavor,
         num_prompts=answers,
         max_concurrency=streams,
@@ -134,6 +144,7 @@ def _prefill(server: Server, running: Started, *, seed: int) -> float:
     """Tokens of a prompt over the time to its first token, in the median of a few."""
     load = ServeLoad(
         base_url=running.url,
+        model=server.model,
         flavor=server.flavor,
         num_prompts=5,
         max_concurrency=1,
@@ -152,35 +163,35 @@ def _expect(server: Server, good: bool, figures: object) -> None:
         raise EngineFailed(f"{server.name} did not answer as asked: {figures}")
 
 
-COLUMNS: dict[str, Callable[[Figures], float]] = {
+COLUMNS: Mapping[str, Callable[[Figures], float]] = {
     "1 stream, tokens/s": lambda figures: figures.one_stream,
     f"{STREAMS} streams, tokens/s": lambda figures: figures.streams,
     f"prefill of {LONG_PROMPT}, tokens/s": lambda figures: figures.prefill,
     "start, s": lambda figures: figures.start_s,
     "memory, GB": lambda figures: figures.memory_gb,
 }
+Row = tuple[str | float, ...]
 
 
 def describe(rounds: Mapping[str, list[Figures]]) -> str:
-    """A table of medians, and one of the first server's over each other's."""
-    figures = {
+    """A table of medians, and one of jaxserve's in each precision over those of each peer."""
+    medians = {
         name: [statistics.median(map(of, seen)) for of in COLUMNS.values()]
         for name, seen in rounds.items()
     }
-    first, ours = next(iter(figures.items()))
-    ratios: list[tuple[str | float, ...]] = [
-        (f"{first} / {name}", *(mine / its for mine, its in zip(ours, theirs, strict=True)))
-        for name, theirs in figures.items()
-        if name != first
+    rows: list[Row] = [(name, *figures) for name, figures in medians.items()]
+    ratios: list[Row] = [
+        (f"{ours} / {peer}", *map(truediv, medians[ours], medians[peer]))
+        for ours, peer in product(medians, medians)
+        if ours.startswith(OURS) and not peer.startswith(OURS)
     ]
-    rows: list[tuple[str | float, ...]] = [(name, *theirs) for name, theirs in figures.items()]
     return f"{table(('median', *COLUMNS), rows)}\n\n{table(('ratio', *COLUMNS), ratios)}"
 
 
 def _servers(asked: argparse.Namespace) -> list[Server]:
     servers = list(jaxserve(asked.model))
     if asked.llama_server:
-        servers += llama_cpp(asked.llama_server, asked.gguf)
+        servers += llama_cpp(asked.llama_server, dict(asked.gguf))
     if asked.vllm:
         servers.append(vllm(asked.vllm, asked.model))
     if asked.transformers:
@@ -188,20 +199,34 @@ def _servers(asked: argparse.Namespace) -> list[Server]:
     return [server for server in servers if not asked.only or asked.only in server.name]
 
 
+def _named_file(given: str) -> tuple[str, str]:
+    precision, equals, file = given.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{given!r}: write PRECISION=FILE, as bf16=model.gguf")
+    return precision, file
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("model", type=Path)
     parser.add_argument("--llama-server", type=Path)
-    parser.add_argument("--gguf", nargs="*", default=[], metavar="PRECISION=FILE")
+    parser.add_argument("--gguf", nargs="+", default=[], type=_named_file, metavar="PRECISION=FILE")
     parser.add_argument("--vllm", type=Path, help="its virtual environment")
     parser.add_argument("--transformers", type=Path, help="its virtual environment")
     parser.add_argument("--only", help="a part of the names of the servers to measure")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="file for every figure, as JSON")
     asked = parser.parse_args()
+    if bool(asked.llama_server) != bool(asked.gguf):
+        parser.error("llama.cpp takes both --llama-server and --gguf")
+    if asked.rounds < 1:
+        parser.error(f"--rounds is {asked.rounds}; it begins at 1")
+    servers = _servers(asked)
+    if not servers:
+        parser.error(f"no server that was given has {asked.only!r} in its name")
     seen: dict[str, list[Figures]] = {}
     for number in range(asked.rounds):
-        for server in _servers(asked):
+        for server in servers:
             figures = measure_once(server, seed=1000 * number)
             print(f"round {number + 1}: {server.name}: {asdict(figures)}", file=sys.stderr)
             seen.setdefault(server.name, []).append(figures)

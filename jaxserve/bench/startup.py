@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from jaxserve.bench.client import CHAT, Client, Manner, Question
 from jaxserve.bench.flavors import FLAVORS, FlavorName
-from jaxserve.bench.http import Address
+from jaxserve.bench.http import Address, Connections
 from jaxserve.bench.serve import first_model
 from jaxserve.bench.table import table
 from jaxserve.errors import ConfigError, EngineFailed
@@ -119,13 +119,16 @@ def measure_jaxserve(arguments: Sequence[str], *, repeat: int, timeout_s: float)
 
 
 def measure_command(
-    command: str, *, repeat: int, timeout_s: float, flavor: FlavorName
+    command: str, *, repeat: int, timeout_s: float, flavor: FlavorName, model: str | None = None
 ) -> StartupReport:
-    """Start any server so many times; {port} in the command is where it shall listen."""
+    """Start any server so many times; {port} in the command is where it shall listen.
+
+    `model` is the name to ask for where the first that /v1/models lists is not it.
+    """
     if "{port}" not in command:
         raise ConfigError(f"{command!r} does not say where {{port}} goes")
     starts = [
-        start_once(shlex.split(command), timeout_s=timeout_s, flavor=flavor)
+        start_once(shlex.split(command), timeout_s=timeout_s, flavor=flavor, model=model)
         for _ in tqdm(range(repeat), unit="start", disable=None)
     ]
     return StartupReport(cold=None, warm=tuple(starts), price_per_hour=None)
@@ -137,9 +140,10 @@ def start_once(
     timeout_s: float,
     report: Path | None = None,
     flavor: FlavorName = "jaxserve",
+    model: str | None = None,
 ) -> Start:
-    """Start a server, have it answer one token, and stop it; raises EngineFailed."""
-    with started(command, timeout_s=timeout_s, report=report, flavor=flavor) as server:
+    """Start a server, have it answer one token, and stop it; as `started`."""
+    with started(command, timeout_s=timeout_s, report=report, flavor=flavor, model=model) as server:
         return server.start
 
 
@@ -150,10 +154,12 @@ def started(
     timeout_s: float,
     report: Path | None = None,
     flavor: FlavorName = "jaxserve",
+    model: str | None = None,
 ) -> Iterator[Started]:
     """A server that has answered its first token; it is stopped at the end.
 
-    {port} in the command is where it listens. Raises EngineFailed when it does not start in time.
+    {port} in the command is where it listens. It is ready when it lists a model, or, where `model`
+    names one, when /health says so. Raises EngineFailed when it does not start in time.
     """
     port = _free_port()
     filled = [part.replace("{port}", str(port)) for part in command]
@@ -161,30 +167,58 @@ def started(
     spawned_at = time.time()
     phases = Phases(began_at=spawned_at)
     with _running(filled) as (process, log):
-        model = asyncio.run(_wait(process, address, log, until=spawned_at + timeout_s))
+        until = spawned_at + timeout_s
+        name = asyncio.run(_wait(process, address, log, model=model, until=until))
         if report is not None:
             phases.merge(json.loads(report.read_text())["ended_at"])
         else:
             phases.end(READY_AND_BEFORE)
-        asyncio.run(_first_token(address, model, flavor, timeout_s))
+        asyncio.run(_first_token(address, name, flavor, timeout_s))
         phases.end(FIRST_TOKEN)
         start = Start(seconds=phases.seconds, rss_bytes=rss_bytes(process.pid))
         yield Started(url=address.url, pid=process.pid, start=start)
 
 
 async def _wait(
-    process: subprocess.Popen[bytes], address: Address, log: Path, *, until: float
+    process: subprocess.Popen[bytes],
+    address: Address,
+    log: Path,
+    *,
+    model: str | None,
+    until: float,
 ) -> str:
-    """The name of the model, as soon as the server tells it."""
+    """The name of the model, as soon as the server is ready."""
     while time.time() < until:
         try:
-            return await first_model(address, {})
+            return await _ready_model(address, model)
         except EngineFailed:
             await asyncio.sleep(POLL_S)
         if process.poll() is not None:
-            said = "\n".join(log.read_text(errors="replace").splitlines()[-SAID_LINES:])
-            raise EngineFailed(f"the server ended with {process.returncode} and said:\n{said}")
-    raise EngineFailed("the server was not ready in time; --timeout-s sets how long it may take")
+            raise EngineFailed(
+                f"the server ended with {process.returncode} and said:\n{_said(log)}"
+            )
+    raise EngineFailed(
+        "the server was not ready in time; --timeout-s sets how long it may take. "
+        f"It said:\n{_said(log)}"
+    )
+
+
+async def _ready_model(address: Address, model: str | None) -> str:
+    """The model that is named or listed; raises EngineFailed for a server that is not ready."""
+    if model is None:
+        return await first_model(address, {})
+    request = address.request("GET", "/health", b"", {})
+    try:
+        status = await Connections(address, keep=False).exchange(request, lambda _: None)
+    except OSError as error:
+        raise EngineFailed(f"there is no server at {address.url}: {error}") from None
+    if status != 200:
+        raise EngineFailed(f"{address.url}/health answered {status}")
+    return model
+
+
+def _said(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-SAID_LINES:])
 
 
 async def _first_token(address: Address, model: str, flavor: FlavorName, timeout_s: float) -> None:

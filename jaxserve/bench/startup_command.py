@@ -26,6 +26,8 @@ class BenchStartup:
     """Start this server instead, with {port} where its port goes; its starts have no parts."""
     flavor: FlavorName = "jaxserve"
     """Kind of server that the command starts."""
+    model: str | None = None
+    """Name to ask the command's server for. Default: the first model that it lists."""
     timeout_s: float = 600.0
     """Seconds that a start may take."""
     price_per_hour: float | None = None
@@ -39,7 +41,11 @@ class BenchStartup:
             raise ConfigError(f"repeat is {self.repeat}; it begins at 1")
         if self.command is not None:
             report = startup.measure_command(
-                self.command, repeat=self.repeat, timeout_s=self.timeout_s, flavor=self.flavor
+                self.command,
+                repeat=self.repeat,
+                timeout_s=self.timeout_s,
+                flavor=self.flavor,
+                model=self.model,
             )
         else:
             report = startup.measure_jaxserve(

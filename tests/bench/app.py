@@ -21,11 +21,13 @@ class WordServer:
     """Answers `max_tokens` words, two in an event. `respond` may answer in its place."""
 
     respond: Respond | None = None
+    listed: tuple[str, ...] = ("words",)
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> Starlette:
         return Starlette(
             routes=[
+                Route("/health", self._health),
                 Route("/v1/models", self._models),
                 Route("/v1/chat/completions", self._answer, methods=["POST"]),
                 Route("/v1/completions", self._answer, methods=["POST"]),
@@ -33,7 +35,10 @@ class WordServer:
         )
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse({"data": [{"id": "words"}]})
+        return JSONResponse({"data": [{"id": name} for name in self.listed]})
+
+    async def _health(self, request: Request) -> Response:
+        return Response()
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()

@@ -56,6 +56,23 @@ def test_any_server_can_be_started(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "| all " in capsys.readouterr().out
 
 
+def test_a_model_that_is_named_is_asked_for_and_not_looked_up() -> None:
+    """transformers lists what is in its cache, which may be nothing, or another model first."""
+    unlisted = "import sys, uvicorn; from tests.bench.app import WordServer; "
+    unlisted += "app = WordServer(listed=()).app(); "
+    unlisted += "uvicorn.run(app, port=int(sys.argv[1]), log_level='error')"
+    start = start_once(
+        [sys.executable, "-c", unlisted, "{port}"], timeout_s=60, flavor="openai", model="words"
+    )
+    assert list(start.seconds) == ["ready", "first_token"]
+
+
+def test_a_server_that_is_late_is_quoted() -> None:
+    late = "import time; print('reading weights', flush=True); time.sleep(60)"
+    with pytest.raises(EngineFailed, match=r"--timeout-s .*\nreading weights"):
+        start_once([sys.executable, "-c", late], timeout_s=2)
+
+
 def test_a_server_that_ends_is_quoted() -> None:
     broken = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
     with pytest.raises(EngineFailed, match=r"ended with 1 and said:\nno such model"):

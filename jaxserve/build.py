@@ -24,7 +24,7 @@ from jaxserve.build_runner import (
     mesh_of,
     surroundings,
 )
-from jaxserve.config import EngineConfig, ModelSource, ServeConfig
+from jaxserve.config import EngineConfig, ModelSource, ServeConfig, SpeculationConfig
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.metrics import AttentionInUse
 from jaxserve.engine.pages import PagePool
@@ -32,6 +32,7 @@ from jaxserve.engine.request import EngineLimits
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.sizes import EngineSizes, choose_sizes
+from jaxserve.engine.speculation import Speculator
 from jaxserve.errors import ConfigError
 from jaxserve.generate import TextGenerator
 from jaxserve.hosts.leader import Alone, Group
@@ -127,8 +128,7 @@ def build_engine(
     warm_up(runner, kept_programs(config.engine, mesh), log, phases)
     group.lead(runner)
     in_use = AttentionInUse(attention.backend.name, attention.fallback)
-    scheduler, region = _scheduler(sizes, limits), jax.profiler.TraceAnnotation
-    loop = EngineLoop(scheduler, runner, attention=in_use, region=region)
+    loop = _loop(runner, sizes, limits, attention=in_use, speculation=config.speculation)
     return BuiltEngine(
         loop=loop,
         adapters=_adapters(config.source, folder, loaded.model, runner, loop),
@@ -159,7 +159,9 @@ def _agree(
     """What the engine is built for, on all hosts of the group."""
     around = surroundings(loaded, attention)
     least = group.least(around.free_bytes, digest_of(loaded.model, attention.name))
-    sizes, reasons = choose_sizes(config.engine, replace(around, free_bytes=least))
+    sizes, reasons = choose_sizes(
+        config.engine, replace(around, free_bytes=least), config.speculation
+    )
     for reason in reasons:
         say(log, f"  {reason}")
     limits = _limits(config.engine, sizes, tokenizer, loaded.model.config)
@@ -234,11 +236,31 @@ def _generation_config(source: ModelSource, folder: Path) -> dict[str, Any]:
     return {} if source.generation_config == "off" else read_generation_config(folder)
 
 
-def _scheduler(sizes: EngineSizes, limits: EngineLimits) -> Scheduler:
-    pool = PagePool(sizes.num_pages, sizes.page_size, prefix_cache=sizes.prefix_cache)
-    return Scheduler(
-        pool,
+def _loop(
+    runner: Runner,
+    sizes: EngineSizes,
+    limits: EngineLimits,
+    *,
+    attention: AttentionInUse,
+    speculation: SpeculationConfig,
+) -> EngineLoop:
+    speculator = Speculator(
+        runner.buckets,
+        num_tokens=sizes.num_draft_tokens,
+        shortest=speculation.prompt_lookup_min,
+        longest=speculation.prompt_lookup_max,
+    )
+    scheduler = Scheduler(
+        PagePool(sizes.num_pages, sizes.page_size, prefix_cache=sizes.prefix_cache),
         limits=limits,
         max_batch_size=sizes.max_batch_size,
         token_budget=sizes.token_budget,
+        speculator=speculator if speculation.speculative else None,
+    )
+    return EngineLoop(
+        scheduler,
+        runner,
+        attention=attention,
+        region=jax.profiler.TraceAnnotation,
+        note_time=speculator.note_time,
     )

@@ -116,6 +116,11 @@ def build_pooler(
     """
     phases = phases or Phases()
     _refuse_meaningless(config.source)
+    if config.speculation.speculative is not None:
+        raise ConfigError(
+            f"speculative is {config.speculation.speculative}, and this model draws no tokens; "
+            "leave it out"
+        )
     use_compilation_cache(config.engine)
     folder = resolve(config.source.model, revision=config.source.revision)
     facts = read_sentence_facts(folder)

@@ -17,6 +17,7 @@ import tyro
 
 from jaxserve.config import Dtype, ModelSource, Quantize, ServeConfig, check_config, load_config
 from jaxserve.errors import ConfigError, JaxserveError
+from jaxserve.spellings import respelled
 from jaxserve.version import __version__
 
 
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_serve(arguments: list[str]) -> Command:
+    arguments = respelled(arguments)
     return tyro.cli(
         Serve,
         prog="jaxserve serve",

@@ -138,6 +138,20 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeculationConfig:
+    """Guesses of the next tokens that a step verifies together; answers stay as they are."""
+
+    speculative: Literal["ngram"] | None = None
+    """ngram: guess what followed the last tokens where they stood in the same sequence before."""
+    num_speculative_tokens: Annotated[int, Interval(ge=1, le=16)] = 4
+    """Most tokens guessed for a request in a step."""
+    prompt_lookup_min: Count = 2
+    """Fewest tokens that must have stood there before."""
+    prompt_lookup_max: Count = 4
+    """Most tokens that are compared to find the best such place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """The HTTP front."""
 
@@ -226,6 +240,7 @@ class ServeConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     hosts: HostsConfig = field(default_factory=HostsConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    speculation: SpeculationConfig = field(default_factory=SpeculationConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     api: ApiConfig = field(default_factory=ApiConfig)
     tgi: TgiConfig = field(default_factory=TgiConfig)

@@ -19,7 +19,14 @@ import pydantic
 from tqdm import tqdm
 
 from jaxserve.build import build_engine
-from jaxserve.config import EngineConfig, MeshConfig, ModelSource, ServeConfig, check_config
+from jaxserve.config import (
+    EngineConfig,
+    MeshConfig,
+    ModelSource,
+    ServeConfig,
+    SpeculationConfig,
+    check_config,
+)
 from jaxserve.errors import ConfigError, EngineFailed, InvalidRequest
 from jaxserve.generate import TextDelta, TextGenerator, TextRequest
 from jaxserve.models.source import read_generation_config
@@ -80,8 +87,8 @@ class LLM:
     """A model in this process. Close it, or use it in a `with` statement."""
 
     def __init__(self, model: str | None = None, *, log: TextIO = sys.stderr, **settings: Any):
-        """`settings` are fields of ModelSource, EngineConfig and MeshConfig (`dtype`, `quantize`,
-        `max_model_len`, `tensor_parallel` ...). Raises ConfigError and CheckpointError.
+        """`settings` are fields of ModelSource, EngineConfig, MeshConfig and SpeculationConfig
+        (`dtype`, `max_model_len`, `tensor_parallel` ...). Raises ConfigError and CheckpointError.
         """
         config = _config(model, settings)
         self._built = build_engine(config, log=log)
@@ -247,8 +254,14 @@ def _body(params: SamplingParams) -> GenerationBody:
 
 
 def _config(model: str | None, settings: Mapping[str, Any]) -> ServeConfig:
-    sections: dict[str, Any] = {"source": {"model": model}, "mesh": {}, "engine": {}}
-    classes: dict[str, Any] = {"source": ModelSource, "mesh": MeshConfig, "engine": EngineConfig}
+    classes: dict[str, Any] = {
+        "source": ModelSource,
+        "mesh": MeshConfig,
+        "engine": EngineConfig,
+        "speculation": SpeculationConfig,
+    }
+    sections: dict[str, dict[str, Any]] = {name: {} for name in classes}
+    sections["source"]["model"] = model
     homes = {
         leaf.name: section
         for section, kind in classes.items()

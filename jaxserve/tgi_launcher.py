@@ -38,6 +38,7 @@ class Flag:
     is_switch: bool = False
     why: str = ""
     also: tuple[str, ...] = ()  # further spellings
+    along: tuple[str, str, str] | None = None  # section, key and value set with it
     env: tuple[str, ...] | None = None  # default: the name in capitals
 
     @property
@@ -174,7 +175,12 @@ FLAGS = (
     Flag(name="disable-crash-reports", is_switch=True, why=_NO_TELEMETRY),
     Flag(name="rope-scaling", read=_refused(_NO_ROPE)),
     Flag(name="rope-factor", read=_refused(_NO_ROPE)),
-    Flag(name="speculate", read=_refused("speculative decoding is not offered yet")),
+    Flag(
+        name="speculate",
+        sets=("speculation", "num_speculative_tokens"),
+        read=lambda text: int(text) or None,
+        along=("speculation", "speculative", "ngram"),
+    ),
     Flag(name="ngrok", is_switch=True, read=_refused("tunnels are not offered")),
     Flag(name="ngrok-authtoken", read=_refused("tunnels are not offered")),
     Flag(name="ngrok-edge", read=_refused("tunnels are not offered")),
@@ -220,6 +226,9 @@ def translate(given: Mapping[str, str]) -> tuple[ServeConfig, list[str]]:
         elif value is not None:
             section, key = flag.sets
             values[section][key] = value
+            if flag.along is not None:
+                section, key, value = flag.along
+                values[section][key] = value
     if values["source"]["model"] is None:
         mounted = (folder for folder in MODEL_FOLDERS if (Path(folder) / "config.json").is_file())
         values["source"]["model"] = next(mounted, None)

@@ -24,7 +24,8 @@ import numpy as np
 # so that scripts.host_cost is found when this file is run by its path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jaxserve.engine.batch import Bucket, Words, num_words
+from jaxserve.engine.batch import Words, num_words
+from jaxserve.engine.buckets import Bucket
 from jaxserve.engine.request import Request, SamplingParams, TokenDelta
 from jaxserve.engine.step import Step
 from scripts.host_cost.instant import (

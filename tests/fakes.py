@@ -6,12 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from jaxserve.engine.buckets import Buckets
 from jaxserve.engine.constraint import ConstraintFailed
 from jaxserve.engine.masks import lacks_mask, next_mask
-from jaxserve.engine.request import Request
-from jaxserve.engine.step import Row, Sampled, Step, StepResult
+from jaxserve.engine.request import Request, SamplingParams
+from jaxserve.engine.speculation import Speculator
+from jaxserve.engine.step import Row, Sampled, Step, StepResult, confirmed
 
 History = tuple[int, ...]
 
@@ -94,6 +96,7 @@ class FakeRunner:
         self.gate = threading.Event()
         self.gate.set()
         self.steps: list[Step] = []
+        self.num_drafted = 0
         self.num_compiled_after_ready = 0
         self._queue: deque[tuple[Step, list[_Launch]]] = deque()
         self._kv: dict[tuple[int, int], History] = {}
@@ -118,8 +121,10 @@ class FakeRunner:
             self._read(launch, history)
             self._carry(launch, history)
         self._write(launches, histories)
-        drawn = map(self._draw, launches, histories)
-        return StepResult(tuple(drawn))
+        if not step.verifies:
+            return StepResult(tuple(map(self._draw, launches, histories)))
+        draws = [self._verify(*pair) for pair in zip(launches, histories, strict=True)]
+        return StepResult(tuple(d[0] for d in draws), further=tuple(d[1:] for d in draws))
 
     def _launch(self, row: Row) -> _Launch:
         request, end = row.request, row.start + row.num_tokens
@@ -128,9 +133,12 @@ class FakeRunner:
         if row.takes_slot:
             self._slot_owner[row.slot] = request
         assert self._slot_owner.get(row.slot) is request, "the slot was not taken"
-        token_ids = tuple(request.token_at(index) for index in range(end))
+        num_known = end - len(row.drafts)
+        token_ids = tuple(request.token_at(index) for index in range(num_known)) + row.drafts
+        assert not (row.drafts and None in token_ids), "drafts after a token that is not known"
         assert None not in token_ids[: row.start], "a token before the row is not known"
         num_output = request.num_tokens - len(request.prompt_ids) - row.samples
+        self.num_drafted += len(row.drafts)
         constrained = request.constraint is not None and row.samples
         assert not constrained or request.mask is not None, "a constrained row has no mask"
         return _Launch(row, tuple(request.pages), token_ids, num_output, request.mask)
@@ -168,6 +176,21 @@ class FakeRunner:
                 written.add(place)
                 self._kv[place] = history[: index + 1]
 
+    def _verify(self, launch: _Launch, history: History) -> tuple[Sampled, ...]:
+        """The draws that count. The slot has no token then: the host has to know them."""
+        row, draws = launch.row, list[Sampled]()
+        num_known = len(history) - len(row.drafts)
+        for place in range(len(row.drafts) + 1):
+            drawn = self._draw(
+                replace(launch, num_output=launch.num_output + place), history[: num_known + place]
+            )
+            assert drawn is not None, "a row of a step that verifies draws nothing"
+            draws.append(drawn)
+        counted = confirmed(row.drafts, draws)
+        self._slot_token.pop(row.slot)
+        self._slot_state[row.slot] = history[: num_known + len(counted) - 1]
+        return counted
+
     def _draw(self, launch: _Launch, history: History) -> Sampled | None:
         row, params = launch.row, launch.row.request.params
         if not row.samples:
@@ -198,3 +221,38 @@ def _check_shape(step: Step) -> None:
     assert single == sorted(single, reverse=True), "rows of one token come first"
     slots = [row.slot for row in step.rows]
     assert len(set(slots)) == len(slots), "two rows share a slot"
+
+
+class EagerSpeculator(Speculator):
+    """Verifies every draft there is: no step was ever slow, and a wrong guess changes nothing."""
+
+    def __init__(self, buckets: Buckets, *, num_tokens: int, shortest: int, longest: int) -> None:
+        super().__init__(buckets, num_tokens=num_tokens, shortest=shortest, longest=longest)
+        for bucket in buckets.decode:
+            rows = tuple(_IDLE_ROW for _ in range(bucket.num_rows))
+            self.note_time(Step(rows), 1.0)
+            self.note_time(Step(rows), 1.0)
+
+    def _count(self, *_: object, **__: object) -> None:
+        """Keep the rate that everyone begins with."""
+
+    def note_time(self, step: Step, seconds: float) -> None:
+        if not step.verifies:
+            super().note_time(step, seconds)
+
+
+_IDLE_ROW = Row(
+    Request(id="", prompt_ids=(0,), params=SamplingParams(max_tokens=1)), 0, 0, 1, True, False
+)
+
+
+def eager_speculator(
+    *, max_rows: int, token_budget: int, num_draft_tokens: int, shortest: int = 1
+) -> Speculator | None:
+    """None without drafts."""
+    if not num_draft_tokens:
+        return None
+    buckets = Buckets.build(
+        max_rows=max_rows, token_budget=token_budget, num_draft_tokens=num_draft_tokens
+    )
+    return EagerSpeculator(buckets, num_tokens=num_draft_tokens, shortest=shortest, longest=3)

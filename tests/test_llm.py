@@ -52,6 +52,37 @@ def test_every_sample_is_told(llm: LLM) -> None:
     assert [len(sample.token_ids) for sample in samples] == [3, 3]
 
 
+def test_what_is_speculated_is_what_is_said_without(
+    llm: LLM, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    words = ["one two three one two three one", "a, b, a, b, a,", "The capital of France is"]
+    asked = [
+        SamplingParams(temperature=0, max_tokens=60, ignore_eos=True),
+        SamplingParams(temperature=0.5, seed=3, max_tokens=60, stop=["b", "three"], logprobs=2),
+        SamplingParams(temperature=0, max_tokens=40, repetition_penalty=1.1, n=2),
+    ]
+    sizes: dict[str, Any] = {"max_batch_size": 2, "token_budget": 32, "max_model_len": 128}
+    cache = tmp_path_factory.mktemp("speculating")
+    with LLM(
+        log=io.StringIO(),
+        compilation_cache=cache,
+        max_queued_requests=2,
+        **sizes,
+        speculative="ngram",
+        prompt_lookup_min=1,
+    ) as speculating:
+        for params in asked:
+            plain, drafted = llm.generate(words, params), speculating.generate(words, params)
+            for one, other in zip(plain, drafted, strict=True):
+                for said, again in zip(one.samples, other.samples, strict=True):
+                    assert (said.text, said.token_ids) == (again.text, again.token_ids)
+                    assert said.finish_reason == again.finish_reason
+                    assert [entry.token_id for entry in said.logprobs] == [
+                        entry.token_id for entry in again.logprobs
+                    ]
+        assert speculating._built.loop.stats().totals.draft_tokens > 0
+
+
 def test_a_stream_that_is_left_ends_its_request(llm: LLM) -> None:
     stream = llm.stream("a", SamplingParams(max_tokens=100, ignore_eos=True))
     next(stream)

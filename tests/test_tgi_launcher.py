@@ -96,7 +96,7 @@ def test_what_has_no_meaning_is_said(
         ("dtype", "float16", "bfloat16"),
         ("quantize", "exl2", "can't be had"),
         ("rope-factor", "2", "config.json"),
-        ("speculate", "3", "not offered"),
+        ("speculate", "17", "num_speculative_tokens"),
         ("ngrok", "true", "tunnels"),
         ("json-output", "maybe", "neither true nor false"),
     ],
@@ -129,3 +129,13 @@ def test_every_field_a_flag_sets_exists() -> None:
         assert bool(flag.sets) != bool(flag.why) or flag.read is not str
         if flag.sets:
             assert hasattr(getattr(values, flag.sets[0]), flag.sets[1]), flag.name
+
+
+@pytest.mark.parametrize(("text", "method"), [("3", "ngram"), ("0", None)])
+def test_speculate_says_how_many_tokens(
+    served: list[ServeConfig], text: str, method: str | None
+) -> None:
+    tgi_launcher.main(["--speculate", text])
+    speculation = served[0].speculation
+    assert speculation.speculative == method
+    assert speculation.num_speculative_tokens == (3 if method else 4)

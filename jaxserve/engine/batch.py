@@ -7,8 +7,7 @@ answers comes back in one. Knows the layout of both; the program that runs betwe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from jaxserve.engine.buckets import Bucket
 from jaxserve.engine.masks import mask_words
 from jaxserve.engine.request import Request, TokenLogprob
 from jaxserve.engine.sampling import BatchSampling, Draw
-from jaxserve.engine.step import Row, Sampled, Step
+from jaxserve.engine.step import Row, Sampled, Step, StepResult, confirmed
 from jaxserve.models.attention.interface import AttentionMetadata, row_of_token
 
 CARRIED = -1  # a token the host does not know yet: the device has it, in the row's slot
@@ -27,65 +27,18 @@ CARRIED = -1  # a token the host does not know yet: the device has it, in the ro
 Words = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A padded size there is a program for."""
-
-    num_tokens: int
-    num_rows: int
-    one_token_per_row: bool
-
-    def __str__(self) -> str:
-        return f"decode {self.num_rows}" if self.one_token_per_row else f"mixed {self.num_tokens}"
-
-
-@dataclass(frozen=True, slots=True)
-class Buckets:
-    """The sizes compiled for: decode by rows, mixed by tokens; each ascending."""
-
-    decode: tuple[Bucket, ...]
-    mixed: tuple[Bucket, ...]
-
-    @classmethod
-    def build(cls, *, max_rows: int, token_budget: int, min_rows: int = 1) -> Buckets:
-        """Few sizes, since each is a program to compile at start.
-
-        Decode buckets grow fourfold up to 16 rows, where a step costs about the same whatever
-        their number, and twofold from there; mixed ones fourfold. `min_rows` is the smallest
-        decode bucket: 2 where one row is slow (bfloat16 on a CPU).
-        """
-        rows = _sizes(min(min_rows, max_rows), max_rows, lambda n: 4 * n if n < 16 else 2 * n)
-        tokens = _sizes(min(32, token_budget), token_budget, lambda n: 4 * n)
-        return cls(
-            decode=tuple(Bucket(n, n, True) for n in rows),
-            mixed=tuple(Bucket(n, max_rows, False) for n in tokens),
-        )
-
-    @property
-    def all(self) -> tuple[Bucket, ...]:
-        return self.decode + self.mixed
-
-    def smallest(self, step: Step) -> Bucket:
-        if step.decode_only and not step.scores_prompts:  # only mixed programs hand states out
-            return next(b for b in self.decode if b.num_rows >= len(step.rows))
-        return next(b for b in self.mixed if b.num_tokens >= step.num_tokens)
-
-
-def _sizes(first: int, last: int, grow: Callable[[int], int]) -> list[int]:
-    sizes = [first]
-    while sizes[-1] < last:
-        sizes.append(min(grow(sizes[-1]), last))
-    return sizes
-
-
 class Inputs(NamedTuple):
-    """A step on the device. `tokens` may hold CARRIED."""
+    """A step on the device. `tokens` may hold CARRIED.
+
+    N tokens are drawn: one a row, or one after each token where the bucket verifies.
+    """
 
     tokens: jax.Array  # i32[T]
     attention: AttentionMetadata
-    samples: jax.Array  # bool[R]
     adapters: jax.Array  # i32[R]; counted from 1, 0 is none
-    sampling: BatchSampling
+    sampling: BatchSampling  # of N draws
+    samples: jax.Array  # bool[N]
+    draw_slots: jax.Array  # i32[N]
 
     @property
     def slots(self) -> jax.Array:
@@ -141,7 +94,7 @@ class Packer:
         words = np.zeros(num_words(bucket, self._pages_per_seq), np.int32)
         if not step.rows:
             return words
-        requests, slots, starts, nums_tokens, samples, takes_slot = zip(*step.rows, strict=True)
+        requests, slots, starts, nums_tokens, samples, takes_slot, _ = zip(*step.rows, strict=True)
         for row in step.rows if any(takes_slot) else ():
             self._take_slot(row)
         for slot, request in zip(slots, requests, strict=True):
@@ -169,10 +122,11 @@ class Packer:
 def _tokens(step: Step) -> list[int]:
     """The tokens of all rows, one row after another."""
     tokens: list[int] = []
-    for request, _, start, num_tokens, _, _ in step.rows:
-        if num_tokens == 1:
+    for request, _, start, num_tokens, _, _, drafts in step.rows:
+        if num_tokens == 1 or drafts:
             token = request.token_at(start)
             tokens.append(CARRIED if token is None else token)
+            tokens += drafts
         else:
             tokens += _row_tokens(request, start, start + num_tokens)
     return tokens
@@ -214,38 +168,57 @@ def unpack(words: jax.Array, bucket: Bucket, pages_per_seq: int) -> Inputs:
     tokens = words[: bucket.num_tokens]
     table = words[bucket.num_tokens :].reshape(bucket.num_rows, _NUM_COLUMNS + pages_per_seq)
 
+    start, num_tokens = table[:, _COLUMN["start"]], table[:, _COLUMN["num_tokens"]]
+    attention = _attention_metadata(
+        bucket,
+        start,
+        num_tokens,
+        page_indices=table[:, _NUM_COLUMNS:],
+        slots=table[:, _COLUMN["slot"]],
+    )
+    draws, position = table, start + num_tokens
+    if bucket.verifies:
+        draws = table[row_of_token(attention.cu_q_lens, bucket.num_tokens)]
+        position = attention.positions + 1
+    samples = draws[:, _COLUMN["samples"]] > 0
+    if bucket.verifies:
+        samples &= jnp.arange(bucket.num_tokens) < attention.cu_q_lens[-1]
+    return Inputs(
+        tokens=tokens,
+        attention=attention,
+        adapters=table[:, _COLUMN["adapter"]],
+        sampling=_sampling(draws, position),
+        samples=samples,
+        draw_slots=draws[:, _COLUMN["slot"]],
+    )
+
+
+def _sampling(table: jax.Array, position: jax.Array) -> BatchSampling:
+    """The params of a row of fields for each draw, of tokens at `position` i32[N]."""
+
     def integer(name: str) -> jax.Array:
         return table[:, _COLUMN[name]]
 
     def floating(name: str) -> jax.Array:
         return jax.lax.bitcast_convert_type(integer(name), jnp.float32)
 
-    start, num_tokens = integer("start"), integer("num_tokens")
     seed = table[:, _COLUMN["seed"] : _COLUMN["seed"] + 2]
-    return Inputs(
-        tokens=tokens,
-        attention=_attention_metadata(
-            bucket, start, num_tokens, page_indices=table[:, _NUM_COLUMNS:], slots=integer("slot")
-        ),
-        samples=integer("samples") > 0,
-        adapters=integer("adapter"),
-        sampling=BatchSampling(
-            temperature=floating("temperature"),
-            top_k=integer("top_k"),
-            top_p=floating("top_p"),
-            typical_p=floating("typical_p"),
-            min_p=floating("min_p"),
-            presence_penalty=floating("presence_penalty"),
-            frequency_penalty=floating("frequency_penalty"),
-            repetition_penalty=floating("repetition_penalty"),
-            seed=jax.lax.bitcast_convert_type(seed, jnp.uint32),
-            position=start + num_tokens,
-            counts_tokens=integer("counts_tokens") > 0,
-            has_bias=integer("has_bias") > 0,
-            bans_stops=start + num_tokens < integer("stops_from"),
-            constrained=integer("constrained") > 0,
-            wants_logprobs=integer("wants_logprobs") > 0,
-        ),
+    return BatchSampling(
+        temperature=floating("temperature"),
+        top_k=integer("top_k"),
+        top_p=floating("top_p"),
+        typical_p=floating("typical_p"),
+        min_p=floating("min_p"),
+        presence_penalty=floating("presence_penalty"),
+        frequency_penalty=floating("frequency_penalty"),
+        repetition_penalty=floating("repetition_penalty"),
+        seed=jax.lax.bitcast_convert_type(seed, jnp.uint32),
+        position=position,
+        counts_tokens=integer("counts_tokens") > 0,
+        has_bias=integer("has_bias") > 0,
+        bans_stops=position < integer("stops_from"),
+        constrained=integer("constrained") > 0,
+        wants_logprobs=integer("wants_logprobs") > 0,
     )
 
 
@@ -275,7 +248,7 @@ def _attention_metadata(
 
 
 def pack_draw(draw: Draw) -> jax.Array:
-    """A draw as i32[R, 3 + 2 * max_logprobs], to come back in one device-to-host copy."""
+    """A draw as i32[N, 3 + 2 * max_logprobs], to come back in one device-to-host copy."""
     as_words = (
         draw.tokens[:, None],
         draw.finite[:, None].astype(jnp.int32),
@@ -287,6 +260,7 @@ def pack_draw(draw: Draw) -> jax.Array:
 
 
 def unpack_draw(words: Words, step: Step) -> tuple[Sampled | None, ...]:
+    """The draw of each row of a step that verifies nothing."""
     tokens, finite = words[:, 0].tolist(), words[:, 1].tolist()  # far cheaper than one at a time
     sampled: list[Sampled | None] = []
     for index, row in enumerate(step.rows):
@@ -297,6 +271,21 @@ def unpack_draw(words: Words, step: Step) -> tuple[Sampled | None, ...]:
         else:
             sampled.append(_scored(words[index], row.request.params.logprobs))
     return tuple(sampled)
+
+
+def unpack_verified(words: Words, step: Step) -> StepResult:
+    """The draws of each row of a step that verifies drafts, those alone that count."""
+    draws: list[tuple[Sampled, ...]] = []
+    first = 0
+    for row in step.rows:
+        wanted, end = row.request.params.logprobs, first + row.num_tokens
+        if wanted is None:
+            own = [Sampled(i, None, ok != 0) for i, ok in words[first:end, :2].tolist()]
+        else:
+            own = [_scored(words[index], wanted) for index in range(first, end)]
+        draws.append(confirmed(row.drafts, own))
+        first = end
+    return StepResult(tuple(own[0] for own in draws), further=tuple(own[1:] for own in draws))
 
 
 def _scored(words: Words, wanted: int) -> Sampled:

@@ -122,9 +122,11 @@ class EngineLoop:
         attention: AttentionInUse | None = None,
         clock: Callable[[], float] = time.monotonic,
         region: Region = lambda _: nullcontext(),
+        note_time: Callable[[Step, float], None] = lambda *_: None,
     ) -> None:
         """`attention` is only told, with the rest of the metrics; `region` names in a trace what
-        runs inside of it."""
+        runs inside of it. `note_time` is told of every step, on the engine's thread, the seconds
+        from the end of the one before to its own end."""
         self.limits: EngineLimits = scheduler.admission.limits
         self._admission = scheduler.admission
         self._scheduler = scheduler
@@ -133,6 +135,7 @@ class EngineLoop:
         self._attention = attention
         self._clock = clock
         self._region = region
+        self._note_time = note_time
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._changed = threading.Condition()
         self._submitted: list[Request] = []
@@ -328,6 +331,7 @@ class EngineLoop:
 
     def _measure(self, landed: _Flight, committed_s: float) -> None:
         # The device runs steps in order, so this one began when the one before it had ended.
+        self._note_time(landed.step, landed.collected_s - self._device_free_s)
         began_s = max(landed.planned_s, self._device_free_s)
         self._device_free_s = landed.collected_s
         self._mask_grace_s = _MASK_GRACE * (landed.collected_s - began_s)

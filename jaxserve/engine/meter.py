@@ -29,6 +29,7 @@ class _Times:
     first_s: float | None = None
     last_s: float = 0.0
     num_output: int = 0
+    num_deltas: int = 0  # with tokens
 
 
 class Meter:
@@ -97,6 +98,7 @@ class Meter:
                     delta.queued_s = times.planned_s - times.arrived_s
                 self._draw(times, now_s)
                 times.num_output += len(delta.token_ids)
+                times.num_deltas += 1
             if delta.finish_reason is not None:
                 del self._times[delta.request_id]
                 self._end(times, now_s)
@@ -138,6 +140,7 @@ class Meter:
         histograms.output_tokens.observe(times.num_output)
         histograms.max_tokens.observe(times.request.params.max_tokens)
         histograms.cached_tokens.observe(num_cached)
+        histograms.drafted_tokens.observe(times.num_output - times.num_deltas)
         num_computed = 0 if times.planned_s is None else num_prompt - num_cached
         histograms.computed_tokens.observe(num_computed)
 
@@ -166,4 +169,4 @@ class _Rate:
 
 
 def kind_of(step: Step) -> StepKind:
-    return StepKind.DECODE if step.decode_only else StepKind.PREFILL
+    return StepKind.DECODE if step.decode_only or step.verifies else StepKind.PREFILL

@@ -14,7 +14,7 @@ from jaxserve.engine.request import FinishReason
 
 
 class StepKind(enum.StrEnum):
-    """A decode step computes one token in each row; a prefill step more in at least one."""
+    """A decode step computes one known token in each row; a prefill step more in at least one."""
 
     PREFILL = "prefill"
     DECODE = "decode"
@@ -31,12 +31,26 @@ class EngineTotals:
     discarded_tokens: int = 0  # computed for requests that had ended meanwhile
     preemptions: int = 0
     not_finite: int = 0  # requests that ended because their logits were no numbers
+    drafts: int = 0  # guesses of the next tokens of a row that were verified
+    draft_tokens: int = 0  # in them
+    accepted_at: dict[int, int] = field(default_factory=dict)  # those right, by place in a draft
     finished: dict[FinishReason, int] = field(
         default_factory=lambda: dict.fromkeys(FinishReason, 0)
     )
 
     def copy(self) -> EngineTotals:
-        return replace(self, finished=dict(self.finished))
+        return replace(self, finished=dict(self.finished), accepted_at=dict(self.accepted_at))
+
+    def count_draft(self, num_tokens: int, *, num_right: int) -> None:
+        """Count a draft that was verified."""
+        self.drafts += 1
+        self.draft_tokens += num_tokens
+        for place in range(num_right):
+            self.accepted_at[place] = self.accepted_at.get(place, 0) + 1
+
+    @property
+    def accepted_tokens(self) -> int:
+        return sum(self.accepted_at.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +82,8 @@ class EngineHistograms:
     """Distributions since start.
 
     Of every request that ended: `total_s`, `prompt_tokens`, `output_tokens`, `max_tokens`,
-    `cached_tokens` and `computed_tokens` (the prompt's, by the prefix cache and by the device).
+    `cached_tokens` and `computed_tokens` (the prompt's, by the prefix cache and by the device), and
+    `drafted_tokens` (the output's, that came as drafts which were right).
     Of those that came that far: `queue_s` (to the first step), `prefill_s` (from there to the
     first token), `first_token_s` (both), `decode_s` (from the first token to the end),
     `inference_s` (from the first step to the end), `time_per_token_s` (inference over all tokens)
@@ -91,6 +106,7 @@ class EngineHistograms:
         self.max_tokens = Histogram(tokens)
         self.cached_tokens = Histogram(tokens)
         self.computed_tokens = Histogram(tokens)
+        self.drafted_tokens = Histogram(tokens)
         self.step_tokens = Histogram(step_tokens)
         self.step_admitted = Histogram(BATCH_SIZES)  # requests that join, in steps where any does
         self.step_rows = {kind: Histogram(BATCH_SIZES) for kind in StepKind}
@@ -116,6 +132,7 @@ class FixedSizes:
     page_size: int
     num_pages: int
     prefix_cache: bool
+    num_draft_tokens: int = 0  # in a draft at most
 
 
 @dataclass(frozen=True, slots=True)

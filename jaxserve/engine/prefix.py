@@ -22,10 +22,11 @@ def find_prefix(pool: PagePool, request: Request) -> list[int]:
     return pool.find(request.page_hashes[: (request.num_tokens - 1) // pool.page_size])
 
 
-def index_full_pages(pool: PagePool, row: Row) -> None:
-    """Index the pages that a committed row of a request that still holds them has filled."""
+def index_full_pages(pool: PagePool, row: Row, num_tokens: int) -> None:
+    """Index the pages that `num_tokens` of a committed row have filled, whose request holds them
+    still."""
     request = row.request
-    first, end = row.start // pool.page_size, (row.start + row.num_tokens) // pool.page_size
+    first, end = row.start // pool.page_size, (row.start + num_tokens) // pool.page_size
     if first < end and pool.prefix_cache:
         _hash_full_pages(pool, request)
         for index in range(first, end):

@@ -21,19 +21,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxserve.engine.batch import (
-    CARRIED,
-    Bucket,
-    Buckets,
-    Inputs,
     Packer,
     Words,
     mask_rows,
     num_words,
-    pack_draw,
     slot_words,
     unpack,
     unpack_draw,
+    unpack_verified,
 )
+from jaxserve.engine.buckets import Bucket, Buckets
 from jaxserve.engine.commands import (
     Command,
     PlaceAdapters,
@@ -43,24 +40,18 @@ from jaxserve.engine.commands import (
     WriteSlot,
 )
 from jaxserve.engine.compilations import CompilationCounter
+from jaxserve.engine.computation import Computation
 from jaxserve.engine.device_state import DeviceState, device_state
 from jaxserve.engine.masks import num_mask_words
 from jaxserve.engine.program_facts import attention_fact, model_facts, size_facts
 from jaxserve.engine.programs import Programs
 from jaxserve.engine.request import EngineLimits, Request
-from jaxserve.engine.sampling import (
-    SlotTable,
-    count_tokens,
-    sample,
-    write_masks,
-    write_slot,
-)
+from jaxserve.engine.sampling import SlotTable, write_masks, write_slot
 from jaxserve.engine.scoring import read_scores, score, targets_of
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.step import Row, Step, StepResult
 from jaxserve.models.adapters import Room, Tables, Weights, adapt, tables_of
 from jaxserve.models.attention.interface import AttentionBackend, row_of_token
-from jaxserve.models.decoder import Decoder
 from jaxserve.models.loading import LoadedModel
 from jaxserve.sharding.putting import put
 
@@ -106,7 +97,9 @@ class Runner:
             max_rows=sizes.max_batch_size,
             token_budget=sizes.token_budget,
             min_rows=_min_rows(dtype, mesh),
+            num_draft_tokens=sizes.num_draft_tokens,
         )
+        self._compute = Computation(attention, sizes, limits, self._replicated)
         packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
         self._pack = jax.profiler.annotate_function(packer.pack, name="pack")
         self._programs: dict[Bucket, Any] = {}
@@ -135,7 +128,7 @@ class Runner:
 
     @property
     def num_programs(self) -> int:
-        return 2 * len(self.buckets.all) + 1
+        return len(self.buckets.all) + len(self.buckets.mixed) + len(self.buckets.decode) + 1
 
     def warm_up(
         self,
@@ -178,12 +171,13 @@ class Runner:
     def _run_idle(self) -> None:
         """Run programs once: on a CPU the smallest of each kind, as there is nothing to load."""
         idle, on_cpu = Step(()), self._mesh.devices.flat[0].platform == "cpu"
-        smallest = (self.buckets.decode[0], self.buckets.mixed[0])
+        kinds = (self.buckets.decode, self.buckets.mixed, self.buckets.verify)
+        smallest = [kind[0] for kind in kinds if kind]
         for index, bucket in enumerate(self.buckets.all):
             if on_cpu and bucket not in smallest:
                 continue
             jax.block_until_ready(self.do(RunStep(index, self._pack(idle, bucket))))
-            if not bucket.one_token_per_row:
+            if bucket.hands_states_out:
                 targets = targets_of(idle, bucket.num_tokens)
                 jax.block_until_ready(self.do(ScorePrompts(index, targets)))
 
@@ -253,7 +247,10 @@ class Runner:
 
     def collect(self, in_flight: InFlight) -> StepResult:
         """Wait for a step and read what it drew."""
-        sampled = unpack_draw(np.asarray(in_flight.draw), in_flight.step)
+        draw = np.asarray(in_flight.draw)
+        if in_flight.step.verifies:
+            return unpack_verified(draw, in_flight.step)
+        sampled = unpack_draw(draw, in_flight.step)
         if in_flight.scores is None:
             return StepResult(sampled)
         return StepResult(sampled, read_scores(np.asarray(in_flight.scores), in_flight.step))
@@ -315,11 +312,11 @@ class Runner:
             if self.room is not None:
                 row = row_of_token(inputs.attention.cu_q_lens, bucket.num_tokens)
                 adapt(model, tables, self.room, inputs.adapters[row])
-            return self._step(model, state, inputs, bucket)
+            return self._compute(model, state, inputs, bucket)
 
         step.__name__ = str(bucket).replace(" ", "_")  # so that a trace tells programs apart
         words = self._replicated_shape(num_words(bucket, self._sizes.pages_per_seq))
-        hidden_sharding = None if bucket.one_token_per_row else self._replicated
+        hidden_sharding = self._replicated if bucket.hands_states_out else None
         shardings = (self._shardings, self._replicated, hidden_sharding)
         jitted = jax.jit(step, donate_argnums=2, out_shardings=shardings)
         return jitted.lower(self._model.params, self._tables, self.state, words)
@@ -332,7 +329,7 @@ class Runner:
             return score(
                 hidden,
                 targets,
-                lambda states: self._logits(model, states),
+                lambda states: self._compute.logits(model, states),
                 num_valid=self._limits.vocab_size,
                 max_logprobs=self._limits.max_logprobs,
             )
@@ -357,41 +354,6 @@ class Runner:
 
     def _replicated_shape(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
-
-    def _step(
-        self, model: Decoder, state: DeviceState, inputs: Inputs, bucket: Bucket
-    ) -> tuple[DeviceState, jax.Array, jax.Array | None]:
-        """Forward, sample, carry: the body of every program. Donates `state`."""
-        cu_q_lens = inputs.attention.cu_q_lens
-        carried = state.last_tokens[inputs.slots[row_of_token(cu_q_lens, bucket.num_tokens)]]
-        hidden, cache = model(
-            jnp.where(inputs.tokens == CARRIED, carried, inputs.tokens),
-            state.cache,
-            inputs.attention,
-            attention=self._attention,
-            one_token_per_row=bucket.one_token_per_row,
-        )
-        with jax.named_scope("logits"):
-            last = (cu_q_lens[1:] - 1).clip(0)
-            logits = self._logits(model, hidden[last])
-        with jax.named_scope("sample"):
-            draw = sample(
-                logits,
-                inputs.sampling,
-                inputs.slots,
-                state.slots,
-                num_valid=self._limits.vocab_size,
-                max_logprobs=self._limits.max_logprobs,
-            )
-            slot = jnp.where(inputs.samples, inputs.slots, self._sizes.max_batch_size)
-            last_tokens = state.last_tokens.at[slot].set(draw.tokens, mode="drop")
-            counted = inputs.samples & inputs.sampling.counts_tokens
-            table = count_tokens(state.slots, draw.tokens, inputs.slots, counted)
-        states = None if bucket.one_token_per_row else hidden
-        return DeviceState(cache, last_tokens, table), pack_draw(draw), states
-
-    def _logits(self, model: Decoder, hidden: jax.Array) -> jax.Array:
-        return jax.lax.with_sharding_constraint(model.logits(hidden), self._replicated)
 
 
 def _min_rows(dtype: jnp.dtype, mesh: Mesh) -> int:

@@ -78,8 +78,12 @@ def sample(
     *,
     num_valid: int,
     max_logprobs: int,
+    drafted: jax.Array | None = None,
 ) -> Draw:
     """Draw one token per row of logits f32[R, V]; `slots` i32[R] are the rows' in `table`.
+
+    `drafted` i32[R, k] are tokens that count as generated beside those in `table`; negative ones
+    are none.
 
     Order: repetition (Keskar et al., arXiv:1909.05858), frequency and presence penalties, bias,
     banned stops, what a constraint does not allow; temperature; top-k; top-p (Holtzman et al.,
@@ -92,7 +96,8 @@ def sample(
     logits = jnp.where(finite[:, None], logits, 0.0)
     valid = jnp.arange(logits.shape[-1]) < num_valid
     raw = jnp.where(valid, logits, _BANNED)
-    adjusted = _constrain(_adjust(raw, params, slots, table), params, slots, table)
+    adjusted = _adjust(raw, params, slots, table, drafted)
+    adjusted = _constrain(adjusted, params, slots, table)
     tokens = jax.lax.cond(
         (params.temperature > 0).any(),
         lambda: _draw(adjusted, params),
@@ -128,18 +133,29 @@ def count_tokens(
 
 
 def _adjust(
-    logits: jax.Array, params: BatchSampling, slots: jax.Array, table: SlotTable
+    logits: jax.Array,
+    params: BatchSampling,
+    slots: jax.Array,
+    table: SlotTable,
+    drafted: jax.Array | None,
 ) -> jax.Array:
     needed = params.counts_tokens | params.has_bias | params.bans_stops
     return jax.lax.cond(
-        needed.any(), lambda: _adjusted(logits, params, slots, table), lambda: logits
+        needed.any(), lambda: _adjusted(logits, params, slots, table, drafted), lambda: logits
     )
 
 
 def _adjusted(
-    logits: jax.Array, params: BatchSampling, slots: jax.Array, table: SlotTable
+    logits: jax.Array,
+    params: BatchSampling,
+    slots: jax.Array,
+    table: SlotTable,
+    drafted: jax.Array | None,
 ) -> jax.Array:
     counts = table.output_counts[slots]
+    if drafted is not None:
+        token = jnp.where(drafted < 0, counts.shape[1], drafted)  # out of range: dropped
+        counts = counts.at[jnp.arange(len(counts))[:, None], token].add(1, mode="drop")
     repetition = params.repetition_penalty[:, None]
     repeated = (counts > 0) | table.in_prompt[slots]
     penalised = jnp.where(logits > 0, logits / repetition, logits * repetition)

@@ -18,10 +18,12 @@ from collections.abc import Sequence
 from jaxserve.engine.admission import Admission
 from jaxserve.engine.backlog import Backlog
 from jaxserve.engine.constraint import Constraint, ConstraintFailed
+from jaxserve.engine.deltas import GOES_ON, End, delta_of, last_delta
 from jaxserve.engine.metrics import EngineStats, EngineTotals, FixedSizes
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.prefix import find_prefix, index_full_pages
 from jaxserve.engine.request import EngineLimits, FinishReason, Request, TokenDelta, TokenLogprob
+from jaxserve.engine.speculation import Speculator
 from jaxserve.engine.step import Row, Sampled, Step, StepResult
 from jaxserve.engine.stopping import reason_to_end
 from jaxserve.errors import ConfigError
@@ -33,7 +35,13 @@ class Scheduler:
     """Continuous batching over `max_batch_size` slots and the pages of `pool`."""
 
     def __init__(
-        self, pool: PagePool, *, limits: EngineLimits, max_batch_size: int, token_budget: int
+        self,
+        pool: PagePool,
+        *,
+        limits: EngineLimits,
+        max_batch_size: int,
+        token_budget: int,
+        speculator: Speculator | None = None,
     ) -> None:
         if token_budget < max_batch_size:
             raise ConfigError(
@@ -48,6 +56,7 @@ class Scheduler:
         )
         self._pool = pool
         self._token_budget = token_budget
+        self._speculator = speculator
         self._totals = EngineTotals()
         self._free_slots = list(range(max_batch_size - 1, -1, -1))  # taken from the end
         self._unfinished = Backlog()  # waiting and running
@@ -73,6 +82,7 @@ class Scheduler:
             page_size=self._pool.page_size,
             num_pages=self._pool.num_pages,
             prefix_cache=self._pool.prefix_cache,
+            num_draft_tokens=0 if self._speculator is None else self._speculator.num_tokens,
         )
 
     def add(self, request: Request) -> None:
@@ -94,7 +104,7 @@ class Scheduler:
         if request is None:
             return None
         self._end(request, reason)
-        return _last_delta(request, error=error)
+        return last_delta(request, error=error)
 
     def reset_prefix_cache(self) -> None:
         """Let no later request find what was computed so far."""
@@ -103,14 +113,17 @@ class Scheduler:
     def schedule(self) -> Step | None:
         """Plan the next step and count it as computed; None when there is nothing to compute.
 
-        It can also be None for a moment because requests wait for their masks.
+        It can also be None for a moment because requests wait for their masks, or for the tokens
+        in flight, to have drafts of those that come next.
         """
-        if self._waits_for_company():
+        if self._waits_for_company() or self._waits_for_draws():
             return None
         rows = self._rows_of_running()
         rows += self._rows_of_waiting(self._token_budget - sum(row.num_tokens for row in rows))
         if not rows:
             return None
+        if self._speculator is not None and not self._in_flight:  # all tokens are known
+            rows = self._speculator.with_drafts(rows, self._pool)
         step = Step(tuple(sorted(rows, key=lambda row: row.num_tokens != 1)))
         self._in_flight.append(step)
         return step
@@ -127,11 +140,11 @@ class Scheduler:
                 continue
             if result.scores:
                 _keep_scores(row, result.scores[index])
-            # Without a slot it was preempted since: the pages of this row are others' now.
-            if row.request.slot is not None and (sampled is None or sampled.finite):
-                index_full_pages(self._pool, row)
             if sampled is not None:
-                deltas.append(self._take_sampled(row.request, sampled))
+                further = result.further[index] if row.drafts else ()
+                deltas.append(self._take_draws(row, (sampled, *further)))
+            elif row.request.slot is not None:  # else it was preempted since
+                index_full_pages(self._pool, row, row.num_tokens)
         return deltas
 
     def stats(self) -> EngineStats:
@@ -183,6 +196,24 @@ class Scheduler:
         decoding = all(num_tokens <= 1 for _, num_tokens in to_draw)
         return decoding and any(_awaits_mask(r, n) for r, n in to_draw if n)
 
+    def _waits_for_draws(self) -> bool:
+        """Whether the next step is better planned when the tokens in flight are known.
+
+        How many a step that verifies gives is not known before. Otherwise they are waited for if
+        drafts that pay are likely then, and the next step would compute no prompt: such a step
+        verifies nothing.
+        """
+        if not self._in_flight or self._speculator is None:
+            return False
+        if self._in_flight[-1].verifies:
+            return True
+        if self._waiting and self._free_slots and self._has_pages_for(self._waiting[0]):
+            return False
+        going_on = [(r, n) for r in self._running if (n := _num_left_to_compute(r))]
+        if any(num_tokens > 1 for _, num_tokens in going_on):
+            return False
+        return self._speculator.promises([request for request, _ in going_on])
+
     def _make_room(self, request: Request, num_tokens: int) -> bool:
         """Get pages for so many tokens, at the expense of the last admitted, even of itself."""
         if num_tokens <= len(request.pages) * self._pool.page_size:
@@ -222,10 +253,8 @@ class Scheduler:
         if request.constraint is not None and request.mask is None:
             return False
         shared = find_prefix(self._pool, request)
-        # It also wants a page to spare for each that runs, else it is soon out again.
-        spare = len(self._running) if request.num_preemptions else 0
         num_new = self._pool.num_pages_for(request.num_tokens) - len(shared)
-        pages = self._pool.try_take(num_new, shared=shared, spare=spare)
+        pages = self._pool.try_take(num_new, shared=shared, spare=self._num_to_spare(request))
         if pages is None:
             return False
         request.pages = pages
@@ -237,38 +266,58 @@ class Scheduler:
             self._totals.prefix_hit_tokens += request.num_cached_tokens
         return True
 
-    def _take_sampled(self, request: Request, sampled: Sampled) -> TokenDelta:
+    def _num_to_spare(self, request: Request) -> int:
+        """A preempted one wants a page for each that runs besides, else it is soon out again."""
+        return len(self._running) if request.num_preemptions else 0
+
+    def _has_pages_for(self, request: Request) -> bool:
+        """Whether there are pages for all its known tokens; it may need fewer."""
+        num_pages = self._pool.num_pages_for(request.num_tokens) + self._num_to_spare(request)
+        return num_pages <= self._pool.num_free + self._pool.num_cached
+
+    def _take_draws(self, row: Row, draws: Sequence[Sampled]) -> TokenDelta:
+        """Take in what a row drew, up to what ends its request, as one delta."""
+        request = row.request
         request.num_pending -= 1
+        if row.drafts:  # what was computed of refused ones is overwritten before it is read
+            request.num_computed_tokens = row.start + len(draws)
+            self._totals.count_draft(len(row.drafts), num_right=len(draws) - 1)
+        taken, end = 0, GOES_ON
+        for sampled in draws:
+            end = self._take_token(request, sampled)
+            taken += sampled.finite
+            if end.reason is not None:
+                break
+        # Without a slot it was preempted since: the pages of this row are others' now.
+        if request.slot is not None and taken:
+            num_computed = row.num_tokens - len(row.drafts) + taken - 1
+            index_full_pages(self._pool, row, num_computed)
+        if end.reason is not None:
+            self._end(request, end.reason)
+        elif self._speculator is not None:
+            self._speculator.note_tokens(request)
+        if end.error is not None:
+            return last_delta(request, error=end.error)
+        return delta_of(request, draws[:taken], end)
+
+    def _take_token(self, request: Request, sampled: Sampled) -> End:
         if not sampled.finite:
             # What its pages hold may be as broken as the logits; nobody must find it again, not
             # even in pages that it had before it was preempted.
             self._pool.forget(request.page_hashes)
             self._totals.not_finite += 1
-            self._end(request, FinishReason.ERROR)
-            return _last_delta(request, error=_NOT_FINITE.format(len(request.output_ids)))
+            told = _NOT_FINITE.format(len(request.output_ids))
+            return End(FinishReason.ERROR, error=told)
         request.output_ids.append(sampled.token_id)
         self._totals.generation_tokens += 1
         try:
             if request.constraint is not None:
                 _advance(request, request.constraint)
         except ConstraintFailed as failed:
-            self._end(request, FinishReason.ERROR)
-            return _last_delta(request, error=str(failed))
+            return End(FinishReason.ERROR, error=str(failed))
         eos_token_ids = self.admission.limits.eos_token_ids
         reason, stop_token_id = reason_to_end(request, eos_token_ids)
-        if reason is not None:
-            self._end(request, reason)
-        by_token = stop_token_id is not None or sampled.token_id in eos_token_ids
-        return TokenDelta(
-            request_id=request.id,
-            token_ids=(sampled.token_id,),
-            logprobs=() if sampled.logprob is None else (sampled.logprob,),
-            finish_reason=reason,
-            stop_token_id=stop_token_id,
-            last_is_output=reason is FinishReason.STOP and not by_token,
-            num_cached_tokens=request.num_cached_tokens or 0,
-            prompt_logprobs=tuple(request.prompt_scores) if len(request.output_ids) == 1 else (),
-        )
+        return End(reason, stop_token_id, by_eos=sampled.token_id in eos_token_ids)
 
     def _end(self, request: Request, reason: FinishReason) -> None:
         if request.slot is None:
@@ -277,6 +326,8 @@ class Scheduler:
             self._running.remove(request)
             self._free_place(request)
         self._unfinished.remove([request.id])
+        if self._speculator is not None:
+            self._speculator.forget(request.id)
         request.finish_reason = reason
         self._totals.finished[reason] += 1
 
@@ -319,12 +370,3 @@ def _keep_scores(row: Row, scores: Sequence[TokenLogprob]) -> None:
     """Add the scores of the tokens after the row's; those of a former life are there already."""
     kept = row.request.prompt_scores
     kept.extend(scores[max(0, len(kept) - row.start) :])
-
-
-def _last_delta(request: Request, *, error: str | None = None) -> TokenDelta:
-    return TokenDelta(
-        request_id=request.id,
-        finish_reason=request.finish_reason,
-        num_cached_tokens=request.num_cached_tokens or 0,
-        error=error,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from jaxserve.config import EngineConfig
+from jaxserve.config import EngineConfig, SpeculationConfig
 from jaxserve.errors import ConfigError
 
 
@@ -22,6 +22,7 @@ class EngineSizes:
     token_budget: int
     max_model_len: int
     prefix_cache: bool = True
+    num_draft_tokens: int = 0  # that a step verifies for a row at most
 
     @property
     def pages_per_seq(self) -> int:
@@ -58,7 +59,9 @@ def page_size_of(config: EngineConfig, platform: str) -> int:
     return config.page_size or _platform_defaults(platform).page_size
 
 
-def choose_sizes(config: EngineConfig, around: Surroundings) -> tuple[EngineSizes, list[str]]:
+def choose_sizes(
+    config: EngineConfig, around: Surroundings, speculation: SpeculationConfig | None = None
+) -> tuple[EngineSizes, list[str]]:
     """The sizes, and a line of explanation for each.
 
     Raises ConfigError when not even one page fits, or when what is asked for contradicts itself.
@@ -82,9 +85,26 @@ def choose_sizes(config: EngineConfig, around: Surroundings) -> tuple[EngineSize
         token_budget=budget,
         max_model_len=max_len,
         prefix_cache=config.prefix_cache and not around.state_bytes_per_slot,
+        num_draft_tokens=_num_draft_tokens(speculation or SpeculationConfig(), around),
     )
     _refuse_contradictions(config, sizes, around)
     return sizes, _explain(config, sizes, around, defaults.why)
+
+
+def _num_draft_tokens(config: SpeculationConfig, around: Surroundings) -> int:
+    if config.speculative is None:
+        return 0
+    if around.state_bytes_per_slot:
+        raise ConfigError(
+            f"speculative is {config.speculative}, and layers of this model carry a state along, "
+            "which cannot be taken back where a guess was wrong; leave it out"
+        )
+    if config.prompt_lookup_min > config.prompt_lookup_max:
+        raise ConfigError(
+            f"prompt_lookup_min is {config.prompt_lookup_min} and prompt_lookup_max "
+            f"{config.prompt_lookup_max}; the former must be at most the latter"
+        )
+    return config.num_speculative_tokens
 
 
 def _default_batch(around: Surroundings, defaults: _Defaults) -> int:
@@ -161,7 +181,14 @@ def _explain(config: EngineConfig, sizes: EngineSizes, around: Surroundings, why
         *_explain_state(config, sizes, around),
         f"batch {sizes.max_batch_size} requests: " + reason(config.max_batch_size, why),
         f"token budget {sizes.token_budget} a step: " + reason(config.token_budget, why),
+        *_explain_drafts(sizes),
     ]
+
+
+def _explain_drafts(sizes: EngineSizes) -> list[str]:
+    if not sizes.num_draft_tokens:
+        return []
+    return [f"drafts of up to {sizes.num_draft_tokens} tokens, where verifying them pays"]
 
 
 def _explain_state(config: EngineConfig, sizes: EngineSizes, around: Surroundings) -> list[str]:

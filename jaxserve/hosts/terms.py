@@ -81,7 +81,8 @@ def _address(given: str) -> tuple[str, int]:
 
 def settings_of(config: ServeConfig) -> dict[str, Any]:
     """What every host must have been started with, as plain values by name."""
-    given = {**asdict(config.source), **asdict(config.mesh), **asdict(config.engine)}
+    sections = (config.source, config.mesh, config.engine, config.speculation)
+    given = {name: value for section in sections for name, value in asdict(section).items()}
     shared = {name: value for name, value in given.items() if name not in _OWN}
     shared |= {"jaxserve": __version__, "jax": jax.__version__}
     shared["num_hosts"] = config.hosts.num_hosts

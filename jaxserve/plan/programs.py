@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxserve.engine.batch import Bucket
+from jaxserve.engine.buckets import Bucket
 from jaxserve.engine.device_state import DeviceState
 from jaxserve.engine.request import EngineLimits
 from jaxserve.engine.runner import Runner

@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from jaxserve.engine.batch import Buckets, Packer, Words, unpack_draw
+from jaxserve.engine.batch import Packer, Words, unpack_draw
+from jaxserve.engine.buckets import Buckets
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import EngineLimits

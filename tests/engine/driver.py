@@ -25,7 +25,7 @@ from jaxserve.models.attention.xla import XlaAttention
 from jaxserve.models.loading import load_model
 from jaxserve.models.making import Option
 from jaxserve.sharding.mesh import make_mesh
-from tests.fakes import make_masks
+from tests.fakes import eager_speculator, make_masks
 from tests.tiny_models import TINY_LLAMA
 
 EOS = 61
@@ -86,6 +86,7 @@ class Driver:
     token_budget: int = SIZES.token_budget
     prefix_cache: bool = True
     ahead: bool = True
+    num_draft_tokens: int = 0  # with some, they are verified wherever there are drafts
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(
@@ -93,6 +94,11 @@ class Driver:
             limits=LIMITS,
             max_batch_size=self.max_batch_size,
             token_budget=self.token_budget,
+            speculator=eager_speculator(
+                max_rows=SIZES.max_batch_size,
+                token_budget=SIZES.token_budget,
+                num_draft_tokens=self.num_draft_tokens,
+            ),
         )
 
     def run(self, *requests: Request) -> list[Answer]:

@@ -21,7 +21,7 @@ from jaxserve.engine.request import (
 )
 from jaxserve.engine.scheduler import Scheduler
 from jaxserve.engine.step import Step
-from tests.fakes import FakeConstraint, FakeRunner, make_masks, token_after
+from tests.fakes import FakeConstraint, FakeRunner, eager_speculator, make_masks, token_after
 
 EOS = 0
 VOCAB_SIZE = 97
@@ -100,13 +100,20 @@ class Driver:
         token_budget: int = 32,
         prefix_cache: bool = True,
         engine_limits: EngineLimits | None = None,
+        num_draft_tokens: int = 0,
     ) -> None:
+        """With `num_draft_tokens` drafts are verified wherever there are some."""
         self.pool = PagePool(num_pages, page_size, prefix_cache=prefix_cache)
         self.scheduler = Scheduler(
             self.pool,
             limits=engine_limits or limits(),
             max_batch_size=max_batch_size,
             token_budget=token_budget,
+            speculator=eager_speculator(
+                max_rows=max_batch_size,
+                token_budget=token_budget,
+                num_draft_tokens=num_draft_tokens,
+            ),
         )
         self.runner = FakeRunner(page_size, vocab_size=VOCAB_SIZE, eos_token_id=EOS)
         self.requests: dict[str, Request] = {}

@@ -10,8 +10,6 @@ import numpy as np
 
 from jaxserve.engine.batch import (
     CARRIED,
-    Bucket,
-    Buckets,
     Inputs,
     Packer,
     num_words,
@@ -20,6 +18,7 @@ from jaxserve.engine.batch import (
     unpack,
     unpack_draw,
 )
+from jaxserve.engine.buckets import Bucket
 from jaxserve.engine.request import Request, SamplingParams
 from jaxserve.engine.sampling import Draw
 from jaxserve.engine.step import Row, Step
@@ -157,26 +156,6 @@ def test_a_draw_comes_back_as_it_was() -> None:
     assert second is not None and second.logprob is not None
     assert second.logprob.top == ((8, -0.5), (6, -1.5))
     assert second.logprob.logprob == -1.5
-
-
-def test_buckets_are_few_and_cover_every_step() -> None:
-    buckets = Buckets.build(max_rows=24, token_budget=300)
-    assert [b.num_rows for b in buckets.decode] == [1, 4, 16, 24]
-    assert [b.num_tokens for b in buckets.mixed] == [32, 128, 300]
-    steps = {
-        Step((row(make_request(), 0, 9, 1),) * 5): "decode 16",
-        Step((row(make_request(), 0, 0, 10),)): "mixed 32",
-        Step((row(make_request(), 0, 9, 1), row(make_request(), 1, 0, 128))): "mixed 300",
-    }
-    for step, name in steps.items():
-        assert str(buckets.smallest(step)) == name
-
-
-def test_no_decode_bucket_is_smaller_than_the_least_rows() -> None:
-    assert [b.num_rows for b in Buckets.build(max_rows=4, token_budget=8, min_rows=2).decode] == [
-        2,
-        4,
-    ]
 
 
 def test_a_slot_keeps_counts_prompt_stops_and_bias() -> None:

@@ -10,7 +10,7 @@ from tests.engine.fake_driver import request
 def computed(pool: PagePool, asked: Request, num_tokens: int) -> None:
     """Give a request its pages and index them as if a row of `num_tokens` had been committed."""
     asked.pages = pool.try_take(pool.num_pages_for(num_tokens)) or []
-    index_full_pages(pool, Row(asked, 0, 0, num_tokens, False, True))
+    index_full_pages(pool, Row(asked, 0, 0, num_tokens, False, True), num_tokens)
 
 
 def test_full_pages_of_a_computed_row_are_found() -> None:

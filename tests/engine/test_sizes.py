@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from jaxserve.config import EngineConfig
+from jaxserve.config import EngineConfig, SpeculationConfig
 from jaxserve.engine.sizes import Surroundings, choose_sizes
 from jaxserve.errors import ConfigError
 
@@ -92,3 +92,14 @@ def test_the_default_batch_leaves_half_of_the_memory_to_pages() -> None:
 def test_states_that_leave_no_room_are_refused_with_what_would_fit() -> None:
     with pytest.raises(ConfigError, match="max_batch_size must be below 11"):
         choose_sizes(EngineConfig(max_batch_size=20), with_state(100_000, 1_000_000))
+
+
+def test_drafts_are_refused_where_a_state_cannot_be_taken_back() -> None:
+    ngram = SpeculationConfig(speculative="ngram", num_speculative_tokens=3)
+    sizes, reasons = choose_sizes(EngineConfig(), SMALL, ngram)
+    assert sizes.num_draft_tokens == 3
+    assert "drafts of up to 3 tokens" in reasons[-1]
+    with pytest.raises(ConfigError, match="carry a state"):
+        choose_sizes(EngineConfig(), with_state(100), ngram)
+    with pytest.raises(ConfigError, match="prompt_lookup_min is 5"):
+        choose_sizes(EngineConfig(), SMALL, replace(ngram, prompt_lookup_min=5))

@@ -60,7 +60,7 @@ def _write_distributions(page: Exposition, measured: Measured) -> None:
         ("input_length", "Tokens of the prompt.", own.prompt_tokens),
         ("generated_tokens", "Tokens of the output.", own.output_tokens),
         ("max_new_tokens", "Tokens the output could have had.", own.max_tokens),
-        ("skipped_tokens", "Prompt tokens found in the prefix cache.", own.cached_tokens),
+        ("skipped_tokens", "Output tokens that were speculated.", own.drafted_tokens),
     )
     bounds = hundred_steps(measured.engine.sizes.max_model_len)
     for name, told, histogram in in_tokens:

@@ -60,9 +60,21 @@ def _write_counters(page: Exposition, measured: Measured) -> None:
         ("corrupted_requests", "Requests with logits not finite.", totals.not_finite),
         ("prefix_cache_queries", "Prompt tokens looked up.", queried),
         ("prefix_cache_hits", "Prompt tokens found.", totals.prefix_hit_tokens),
+        ("spec_decode_num_drafts", "Drafts verified.", totals.drafts),
+        ("spec_decode_num_draft_tokens", "Tokens in them.", totals.draft_tokens),
+        ("spec_decode_num_accepted_tokens", "Those that were right.", totals.accepted_tokens),
     )
     for name, told, count in counts:
         page.counter(f"vllm:{name}_total", told, count)
+    if sizes.num_draft_tokens:
+        page.counter(
+            "vllm:spec_decode_num_accepted_tokens_per_pos_total",
+            "Right tokens of drafts by their place.",
+            [
+                ({"position": str(place)}, totals.accepted_at.get(place, 0))
+                for place in range(sizes.num_draft_tokens)
+            ],
+        )
     sources = {
         "local_compute": computed,
         "local_cache_hit": totals.prefix_hit_tokens,

@@ -27,7 +27,7 @@ from jaxserve.server.app import create_app
 from jaxserve.server.metrics.page import FAMILIES
 from jaxserve.text.formats.table import Formats
 from tests.engine.fake_driver import request
-from tests.fakes import FakeRunner
+from tests.fakes import FakeRunner, eager_speculator
 from tests.server.apps import CHAT, MESSAGES, MODEL, TEXT, client, wait_until
 from tests.text_fakes import EOS, ByteTokenizer, ScriptedEngine, limits
 
@@ -107,6 +107,12 @@ EXPECTED: list[tuple[str, str, dict[str, set[str]]]] = [
     ("tgi_batch_inference_duration", "histogram", METHODS),
     ("tgi_batch_forward_duration", "histogram", METHODS),
     ("tgi_batch_decode_duration", "histogram", METHODS),
+    ("vllm:spec_decode_num_drafts_total", "counter", {}),
+    ("vllm:spec_decode_num_draft_tokens_total", "counter", {}),
+    ("vllm:spec_decode_num_accepted_tokens_total", "counter", {}),
+    ("jaxserve_drafts_total", "counter", {}),
+    ("jaxserve_draft_tokens_total", "counter", {}),
+    ("jaxserve_accepted_tokens_total", "counter", {}),
     ("jaxserve_requests_accepted_total", "counter", {}),
     ("jaxserve_requests_finished_total", "counter", {"reason": FINISHED}),
     (
@@ -187,12 +193,13 @@ def _unfinished(loop: EngineLoop) -> int:
 
 
 @contextmanager
-def serving(*, max_queued: int = 64, **config: Any) -> Iterator[Served]:
+def serving(*, max_queued: int = 64, num_draft_tokens: int = 0, **config: Any) -> Iterator[Served]:
     scheduler = Scheduler(
         PagePool(64, 4, prefix_cache=True),
         limits=limits(max_model_len=200, max_queued_requests=max_queued),
         max_batch_size=4,
         token_budget=32,
+        speculator=eager_speculator(max_rows=4, token_budget=32, num_draft_tokens=num_draft_tokens),
     )
     runner = FakeRunner(4, vocab_size=ByteTokenizer.vocab_size, eos_token_id=EOS)
     runner.next_token = lambda history: ord("a") + len(history) % 26
@@ -309,9 +316,24 @@ def test_every_histogram_of_requests_has_each_once(served: Served) -> None:
     assert rest.value("vllm:inter_token_latency_seconds_count") == 16 - 3
     assert rest.value("vllm:request_params_n_sum") == 3
     assert rest.value("tgi_request_validation_duration_count") == 2
-    assert rest.value("jaxserve_prefix_hit_tokens_total") == rest.value(
-        "tgi_request_skipped_tokens_sum"
-    )
+    assert rest.value("tgi_request_skipped_tokens_sum") == 0  # nothing is speculated
+
+
+def test_what_is_speculated_is_counted_in_every_vocabulary() -> None:
+    with serving() as plain, serving(num_draft_tokens=3) as drafted:
+        expected, got = (one.ask(max_tokens=90).json() for one in (plain, drafted))
+        drafted.ask(max_tokens=90, stream=True)
+        rest = drafted.at_rest()
+    assert got["choices"] == expected["choices"]
+    accepted = rest.value("jaxserve_accepted_tokens_total")
+    assert 60 < accepted <= rest.value("jaxserve_draft_tokens_total")
+    assert rest.value("jaxserve_generation_tokens_total") == 180
+    assert rest.value("vllm:spec_decode_num_accepted_tokens_total") == accepted
+    assert rest.value("vllm:spec_decode_num_accepted_tokens_per_pos_total") == accepted
+    assert rest.value("tgi_request_skipped_tokens_sum") == accepted
+    for name in ("drafts", "draft_tokens"):
+        ours = rest.value(f"jaxserve_{name}_total")
+        assert rest.value(f"vllm:spec_decode_num_{name}_total") == ours > 0
 
 
 def test_a_stop_string_counts_as_stop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,99 @@
+"""Which padded sizes are there programs for, and which of them takes a step?
+
+Plain integers. Few sizes, since each is a program to compile at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxserve.engine.step import Step
+
+_VERIFIED_TOKENS = 64  # of a step that verifies, where two for each row are not more
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A padded size there is a program for. One that `verifies` draws after each of its tokens."""
+
+    num_tokens: int
+    num_rows: int
+    one_token_per_row: bool
+    verifies: bool = False
+
+    def __str__(self) -> str:
+        if self.verifies:
+            return f"verify {self.num_rows} {self.num_tokens}"
+        return f"decode {self.num_rows}" if self.one_token_per_row else f"mixed {self.num_tokens}"
+
+    @property
+    def hands_states_out(self) -> bool:
+        """Whether the hidden states of its tokens are kept, for prompts to be scored by."""
+        return not self.one_token_per_row and not self.verifies
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """The sizes compiled for: decode and verify by rows, mixed by tokens; each ascending."""
+
+    decode: tuple[Bucket, ...]
+    mixed: tuple[Bucket, ...]
+    verify: tuple[Bucket, ...] = ()
+
+    @classmethod
+    def build(
+        cls, *, max_rows: int, token_budget: int, min_rows: int = 1, num_draft_tokens: int = 0
+    ) -> Buckets:
+        """Decode buckets grow fourfold up to 16 rows, where a step costs about the same whatever
+        their number, and twofold from there; mixed ones fourfold. `min_rows` is the smallest
+        decode bucket: 2 where one row is slow (bfloat16 on a CPU).
+
+        With `num_draft_tokens` there is a verify bucket for every decode bucket. Small ones have
+        room for the drafts of every row, large ones for one a row: more would cost more than most
+        rows have drafts for.
+        """
+        rows = _sizes(min(min_rows, max_rows), max_rows, lambda n: 4 * n if n < 16 else 2 * n)
+        tokens = _sizes(min(32, token_budget), token_budget, lambda n: 4 * n)
+        return cls(
+            decode=tuple(Bucket(n, n, True) for n in rows),
+            mixed=tuple(Bucket(n, max_rows, False) for n in tokens),
+            verify=tuple(
+                Bucket(num_tokens, n, False, verifies=True)
+                for n in rows
+                if (num_tokens := _num_verified(n, num_draft_tokens, token_budget)) > n
+            ),
+        )
+
+    @property
+    def all(self) -> tuple[Bucket, ...]:
+        return self.decode + self.mixed + self.verify
+
+    def smallest(self, step: Step) -> Bucket:
+        if step.verifies:
+            bucket = self.verifying(len(step.rows))
+            assert bucket is not None, "rows with drafts go where there is a bucket for them"
+            return bucket
+        if step.decode_only and not step.scores_prompts:  # only mixed programs hand states out
+            return self.decoding(len(step.rows))
+        return next(b for b in self.mixed if b.num_tokens >= step.num_tokens)
+
+    def decoding(self, num_rows: int) -> Bucket:
+        """The bucket of so many rows that compute one token each."""
+        return next(b for b in self.decode if b.num_rows >= num_rows)
+
+    def verifying(self, num_rows: int) -> Bucket | None:
+        """The bucket of so many rows of which some have drafts; None when there is none."""
+        return next((b for b in self.verify if b.num_rows >= num_rows), None)
+
+
+def _num_verified(num_rows: int, num_draft_tokens: int, token_budget: int) -> int:
+    most = max(_VERIFIED_TOKENS, 2 * num_rows)
+    return min(num_rows * (1 + num_draft_tokens), most, token_budget)
+
+
+def _sizes(first: int, last: int, grow: Callable[[int], int]) -> list[int]:
+    sizes = [first]
+    while sizes[-1] < last:
+        sizes.append(min(grow(sizes[-1]), last))
+    return sizes

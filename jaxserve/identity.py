@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import jax
 
 from jaxserve.config import ModelSource
+from jaxserve.models.content import content_digest
 from jaxserve.models.source import is_gguf, read_raw_config, weight_files
 from jaxserve.server.models import ModelDetails, ModelInfo
 from jaxserve.startup import dtype_of
@@ -72,9 +73,9 @@ def _model_details(source: ModelSource, built: Built) -> ModelDetails:
 
 
 def _fingerprint(source: ModelSource, built: Built) -> str:
-    """Names what an answer depends on: our version, the weights' files and revision, the sizes."""
-    files = sorted((f.name, f.stat().st_size) for f in weight_files(built.folder))
-    revision = built.folder.resolve().name if source.model else ""  # a hub snapshot's commit
-    kinds = (source.dtype, source.quantize, source.load_format)
-    facts = (__version__, jax.__version__, revision, files, built.compiled_for, kinds)
+    """Names what an answer depends on: our version, the weights, the settings and sizes."""
+    content = content_digest(weight_files(built.folder))
+    device = jax.devices()[0]
+    kinds = (source.dtype, source.quantize, source.load_format, device.platform, device.device_kind)
+    facts = (__version__, jax.__version__, content, built.compiled_for, kinds)
     return "fp_" + hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

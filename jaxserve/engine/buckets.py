@@ -49,9 +49,9 @@ class Buckets:
         their number, and twofold from there; mixed ones fourfold. `min_rows` is the smallest
         decode bucket: 2 where one row is slow (bfloat16 on a CPU).
 
-        With `num_draft_tokens` there is a verify bucket for every decode bucket. Small ones have
-        room for the drafts of every row, large ones for one a row: more would cost more than most
-        rows have drafts for.
+        With `num_draft_tokens` there are two verify buckets for every decode bucket: one with room
+        for the drafts of a single row, as the others often have none, and one for those of every
+        row, though not for many tokens a row where there are many rows.
         """
         rows = _sizes(min(min_rows, max_rows), max_rows, lambda n: 4 * n if n < 16 else 2 * n)
         tokens = _sizes(min(32, token_budget), token_budget, lambda n: 4 * n)
@@ -61,7 +61,7 @@ class Buckets:
             verify=tuple(
                 Bucket(num_tokens, n, False, verifies=True)
                 for n in rows
-                if (num_tokens := _num_verified(n, num_draft_tokens, token_budget)) > n
+                for num_tokens in _nums_verified(n, num_draft_tokens, token_budget)
             ),
         )
 
@@ -71,9 +71,8 @@ class Buckets:
 
     def smallest(self, step: Step) -> Bucket:
         if step.verifies:
-            bucket = self.verifying(len(step.rows))
-            assert bucket is not None, "rows with drafts go where there is a bucket for them"
-            return bucket
+            fitting = self.verifying(len(step.rows))
+            return next(b for b in fitting if b.num_tokens >= step.num_tokens)
         if step.decode_only and not step.scores_prompts:  # only mixed programs hand states out
             return self.decoding(len(step.rows))
         return next(b for b in self.mixed if b.num_tokens >= step.num_tokens)
@@ -82,14 +81,16 @@ class Buckets:
         """The bucket of so many rows that compute one token each."""
         return next(b for b in self.decode if b.num_rows >= num_rows)
 
-    def verifying(self, num_rows: int) -> Bucket | None:
-        """The bucket of so many rows of which some have drafts; None when there is none."""
-        return next((b for b in self.verify if b.num_rows >= num_rows), None)
+    def verifying(self, num_rows: int) -> tuple[Bucket, ...]:
+        """The buckets of so many rows of which some have drafts, by tokens; there may be none."""
+        enough = [b for b in self.verify if b.num_rows >= num_rows]
+        return tuple(b for b in enough if b.num_rows == enough[0].num_rows)
 
 
-def _num_verified(num_rows: int, num_draft_tokens: int, token_budget: int) -> int:
-    most = max(_VERIFIED_TOKENS, 2 * num_rows)
-    return min(num_rows * (1 + num_draft_tokens), most, token_budget)
+def _nums_verified(num_rows: int, num_draft_tokens: int, token_budget: int) -> list[int]:
+    most = min(max(_VERIFIED_TOKENS, 2 * num_rows), token_budget)
+    wanted = (num_rows + num_draft_tokens, num_rows * (1 + num_draft_tokens))
+    return sorted({size for tokens in wanted if (size := min(tokens, most)) > num_rows})
 
 
 def _sizes(first: int, last: int, grow: Callable[[int], int]) -> list[int]:

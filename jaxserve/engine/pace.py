@@ -5,8 +5,9 @@ Is told the time; knows no clock. A step is compared with others of its bucket o
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 
 from jaxserve.engine.buckets import Bucket, Buckets
@@ -48,18 +49,29 @@ class Pace:
             self._num_verified = 0
         self._after_decode = bucket.one_token_per_row
 
-    def pays(self, num_rows: int, num_gained: float) -> bool:
-        """Whether a step of so many rows that verifies drafts, and is expected to give so many
-        tokens more than one a row, gives more of them in a second."""
-        bucket = self._buckets.verifying(num_rows)
+    def best(self, num_rows: int, gains: Mapping[Bucket, float]) -> Bucket | None:
+        """In which of the buckets a step of so many rows gives most tokens a second; None where
+        that is one without drafts.
+
+        `gains` are how many tokens more than one a row each is expected to give.
+        """
         decode_s = self._seconds(self._buckets.decoding(num_rows))
-        if not num_gained or bucket is None or decode_s is None or self._num_verified >= _REFRESH:
-            return False
-        verify_s = self._seconds(bucket)
-        if verify_s is None or (num_rows + num_gained) * decode_s > num_rows * verify_s * _MARGIN:
-            return True
+        if decode_s is None or self._num_verified >= _REFRESH:
+            return None
+        hopeful = {bucket: gain for bucket, gain in gains.items() if gain}
+        if not hopeful:
+            return None
+        rates = {bucket: self._rate(bucket, num_rows + gain) for bucket, gain in hopeful.items()}
+        best = max(rates, key=rates.__getitem__)
+        if rates[best] > num_rows / decode_s * _MARGIN:
+            return best
         self._num_refused = (self._num_refused + 1) % (_RETRY + _RETRIES)
-        return self._num_refused >= _RETRY
+        return best if self._num_refused >= _RETRY else None
+
+    def _rate(self, bucket: Bucket, num_tokens: float) -> float:
+        """Tokens a second; infinite in a bucket that was never tried, so that it is."""
+        seconds = self._seconds(bucket)
+        return math.inf if seconds is None else num_tokens / seconds
 
     def _seconds(self, bucket: Bucket) -> float | None:
         times = self._times.get(bucket)

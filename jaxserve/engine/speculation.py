@@ -8,10 +8,10 @@ long, go on without drafts. Whatever is decided here, the tokens stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxserve.engine.buckets import Buckets
+from jaxserve.engine.buckets import Bucket, Buckets
 from jaxserve.engine.lookup import Lookup
 from jaxserve.engine.pace import Pace
 from jaxserve.engine.pages import PagePool
@@ -39,6 +39,14 @@ class _Row:
         if self.rate < _LEAST_RATE:
             return 0.0
         return sum(self.rate**place for place in range(1, num_drafted + 1))
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Drafts for a step, by the place of their row, and how many of their tokens will be right."""
+
+    drafts: list[tuple[int, Draft]]
+    num_expected: float = 0.0
 
 
 class Speculator:
@@ -81,12 +89,8 @@ class Speculator:
 
     def promises(self, requests: Sequence[Request]) -> bool:
         """Whether these, one token further than is known, will likely have drafts that pay."""
-        expected = 0.0
-        for request in requests:
-            row = self._rows.get(request.id)
-            if row is not None and row.guess and self._room(request) > 1:
-                expected += row.rate * row.num_expected(len(row.guess))
-        return self._pace.pays(len(requests), expected)
+        plans = self._plans(requests, ahead=1)
+        return self._best(len(requests), plans) is not None
 
     def with_drafts(self, rows: list[Row], pool: PagePool) -> list[Row]:
         """The rows of a step, with drafts where that pays; all their tokens are known.
@@ -103,25 +107,40 @@ class Speculator:
         ]
 
     def _propose(self, requests: Sequence[Request]) -> list[Draft]:
-        """A draft for each of the requests that a step is planned for, empty where there is none.
-
-        Rows that are right more often go first where there is no room for all.
-        """
+        """A draft for each of the requests of a step, empty where there is none."""
         drafts: list[Draft] = [()] * len(requests)
-        bucket = self._buckets.verifying(len(requests))
-        if bucket is None:
-            return drafts
-        room, expected = bucket.num_tokens - len(requests), 0.0
-        rows = [(self._rows.get(request.id), index) for index, request in enumerate(requests)]
-        drafting = [(row, index) for row, index in rows if row is not None and row.guess]
-        for row, index in sorted(drafting, key=lambda each: -each[0].rate):
-            count = min(room, self._room(requests[index]), len(row.guess))
-            gained = row.num_expected(count)
-            if gained:
-                drafts[index] = row.guess[:count]
-                expected += gained
-                room -= count
-        return drafts if self._pace.pays(len(requests), expected) else [()] * len(requests)
+        plans = self._plans(requests)
+        bucket = self._best(len(requests), plans)
+        for place, draft in plans[bucket].drafts if bucket is not None else ():
+            drafts[place] = draft
+        return drafts
+
+    def _best(self, num_rows: int, plans: Mapping[Bucket, _Plan]) -> Bucket | None:
+        return self._pace.best(num_rows, {b: plan.num_expected for b, plan in plans.items()})
+
+    def _plans(self, requests: Sequence[Request], *, ahead: int = 0) -> dict[Bucket, _Plan]:
+        """Who would get which draft in each bucket there is for so many rows.
+
+        Rows that are right more often go first where there is no room for all. `ahead` is 1 for
+        rows of which a token is not known yet: drafts are good only if that is guessed too.
+        """
+        rows = [(self._rows.get(request.id), place) for place, request in enumerate(requests)]
+        drafting = [(row, place) for row, place in rows if row is not None and row.guess]
+        if not drafting:
+            return {}
+        drafting.sort(key=lambda each: -each[0].rate)
+        plans = {}
+        for bucket in self._buckets.verifying(len(requests)):
+            plan, room = _Plan([]), bucket.num_tokens - len(requests)
+            for row, place in drafting:
+                count = min(room, self._room(requests[place]) - ahead, len(row.guess))
+                gained = row.num_expected(count) * row.rate**ahead
+                if gained:
+                    plan.drafts.append((place, row.guess[:count]))
+                    plan.num_expected += gained
+                    room -= count
+            plans[bucket] = plan
+        return plans
 
     def _room(self, request: Request) -> int:
         """How many tokens it may get beside the next."""

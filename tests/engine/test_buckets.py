@@ -32,13 +32,17 @@ def test_no_decode_bucket_is_smaller_than_the_least_rows() -> None:
     ]
 
 
-def test_there_is_a_bucket_to_verify_in_for_every_one_to_decode_in() -> None:
+def test_there_are_buckets_to_verify_in_for_every_one_to_decode_in() -> None:
     buckets = Buckets.build(max_rows=64, token_budget=512, num_draft_tokens=4)
     assert [(b.num_rows, b.num_tokens) for b in buckets.verify] == [
         (1, 5),
+        (4, 8),
         (4, 20),
+        (16, 20),
         (16, 64),
+        (32, 36),
         (32, 64),
+        (64, 68),
         (64, 128),
     ]
     assert buckets.all[-1] == Bucket(128, 64, False, verifies=True)
@@ -48,10 +52,12 @@ def test_there_is_a_bucket_to_verify_in_for_every_one_to_decode_in() -> None:
 def test_a_step_with_drafts_runs_where_they_are_verified() -> None:
     buckets = Buckets.build(max_rows=8, token_budget=64, num_draft_tokens=3)
     step = Step((row(0, 9, 1), row(1, 9, 4, drafts=(1, 2, 3))))
+    assert str(buckets.smallest(step)) == "verify 4 7"
+    step = Step((row(0, 9, 3, drafts=(1, 2)), row(1, 9, 4, drafts=(1, 2, 3)), row(2, 9, 1)))
     assert str(buckets.smallest(step)) == "verify 4 16"
 
 
 def test_a_token_budget_without_room_for_drafts_leaves_no_bucket() -> None:
     buckets = Buckets.build(max_rows=4, token_budget=4, num_draft_tokens=3)
     assert [b.num_rows for b in buckets.verify] == [1]
-    assert buckets.verifying(2) is None
+    assert buckets.verifying(2) == ()

@@ -19,7 +19,11 @@ def speculator(*, verify_s: float = 1.0) -> Speculator:
         idle = [row(asked("idle", 1, 2)) for _ in range(bucket.num_rows)]
         for _ in range(2):
             made.note_time(Step(tuple(idle)), 1.0)
-        made.note_time(Step((idle[0]._replace(drafts=(7,)), *idle[1:])), verify_s)
+    for bucket in BUCKETS.verify:
+        idle = [row(asked("idle", 1, 2)) for _ in range(bucket.num_rows)]
+        drafts = (7,) * (bucket.num_tokens - bucket.num_rows)
+        wide = idle[0]._replace(drafts=drafts, num_tokens=1 + len(drafts))
+        made.note_time(Step((wide, *idle[1:])), verify_s)
     return made
 
 
@@ -115,3 +119,19 @@ def test_what_is_likely_to_pay_is_promised() -> None:
     assert made.promises([request])
     made.forget(request.id)
     assert not made.promises([request])
+
+
+def test_the_row_that_is_right_most_often_goes_first_where_room_is_short() -> None:
+    """Steps for all drafts are slow here, those for one row's are not."""
+    made = speculator()
+    small, large = BUCKETS.verifying(2)
+    for _ in range(5):
+        idle = row(asked("idle", 1, 2))._replace(drafts=(7,) * 12, num_tokens=13)
+        made.note_time(Step((idle,) + (row(asked("idle", 1, 2)),) * 3), 9.0)
+    wrong, right = asked("wrong", 1, max_tokens=99), asked("right", *[5, 6, 7] * 3, max_tokens=99)
+    for odd in (3, 5, 7):
+        say(made, wrong, 1, odd)
+    say(made, wrong, 1)
+    say(made, right, *[5, 6, 7] * 3)
+    assert small.num_tokens == 7 < large.num_tokens
+    assert drafts(made, wrong, right) == [(7, 1), (5, 6, 7)]

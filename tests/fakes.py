@@ -230,8 +230,8 @@ class EagerSpeculator(Speculator):
         super().__init__(buckets, num_tokens=num_tokens, shortest=shortest, longest=longest)
         for bucket in buckets.decode:
             rows = tuple(_IDLE_ROW for _ in range(bucket.num_rows))
-            self.note_time(Step(rows), 1.0)
-            self.note_time(Step(rows), 1.0)
+            for _ in range(4):
+                self.note_time(Step(rows), 1.0)
 
     def _count(self, *_: object, **__: object) -> None:
         """Keep the rate that everyone begins with."""

@@ -14,6 +14,7 @@ from jaxserve.engine.buckets import Bucket, Buckets
 from jaxserve.engine.step import Step
 
 _REMEMBERED = 5  # steps of a bucket; their median is what one takes
+_ENOUGH = 3  # of them to go by: one may be slow for any reason
 _MARGIN = 1.02  # what is gained has to be more than the noise of measuring it
 _REFRESH = 256  # steps with drafts after which those without are measured again
 _RETRY = 128  # refusals after which a step with drafts is measured again
@@ -29,6 +30,7 @@ class Pace:
         self._buckets = buckets
         remember: Callable[[], deque[float]] = lambda: deque(maxlen=_REMEMBERED)  # noqa: E731
         self._times: Times = defaultdict(remember)
+        self._has_run: set[Bucket] = set()
         self._num_refused = 0
         self._num_verified = 0  # since a step without drafts was measured
         self._after_decode = False
@@ -37,10 +39,13 @@ class Pace:
         """`seconds` is what the step took, counted from the end of the one before it.
 
         A decode step counts only after another one: it was started before that had ended, as it
-        is where nothing waits for drafts.
+        is where nothing waits for drafts. The first run of a program, which may take ten times as
+        long as others, does not count.
         """
         bucket = self._buckets.smallest(step)
-        if step.verifies:
+        if bucket not in self._has_run:
+            self._has_run.add(bucket)
+        elif step.verifies:
             self._times[bucket].append(seconds)
             self._num_refused = 0
             self._num_verified += 1
@@ -69,10 +74,10 @@ class Pace:
         return best if self._num_refused >= _RETRY else None
 
     def _rate(self, bucket: Bucket, num_tokens: float) -> float:
-        """Tokens a second; infinite in a bucket that was never tried, so that it is."""
+        """Tokens a second; infinite in a bucket that was hardly tried, so that it is."""
         seconds = self._seconds(bucket)
         return math.inf if seconds is None else num_tokens / seconds
 
     def _seconds(self, bucket: Bucket) -> float | None:
         times = self._times.get(bucket)
-        return median(times) if times else None
+        return median(times) if times is not None and len(times) >= _ENOUGH else None

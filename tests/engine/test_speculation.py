@@ -17,13 +17,14 @@ def speculator(*, verify_s: float = 1.0) -> Speculator:
     made = Speculator(BUCKETS, num_tokens=3, shortest=1, longest=3)
     for bucket in BUCKETS.decode:
         idle = [row(asked("idle", 1, 2)) for _ in range(bucket.num_rows)]
-        for _ in range(2):
+        for _ in range(4):
             made.note_time(Step(tuple(idle)), 1.0)
     for bucket in BUCKETS.verify:
         idle = [row(asked("idle", 1, 2)) for _ in range(bucket.num_rows)]
         drafts = (7,) * (bucket.num_tokens - bucket.num_rows)
         wide = idle[0]._replace(drafts=drafts, num_tokens=1 + len(drafts))
-        made.note_time(Step((wide, *idle[1:])), verify_s)
+        for _ in range(4):
+            made.note_time(Step((wide, *idle[1:])), verify_s)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxserve.engine.request import FinishReason, Request, TokenDelta
+from jaxserve.engine.request import FinishReason, Request, TokenDelta, TokenLogprob
 from jaxserve.engine.step import Sampled
 
 
@@ -23,15 +23,21 @@ GOES_ON = End()
 
 def delta_of(request: Request, draws: Sequence[Sampled], end: End) -> TokenDelta:
     """What a request got: draws that it took in already, the last of which may end it."""
-    by_token = end.by_eos or end.stop_token_id is not None
+    ends_inside = end.reason is FinishReason.STOP and not end.by_eos and end.stop_token_id is None
     is_first = len(request.output_ids) == len(draws)
+    scores: tuple[TokenLogprob, ...] = ()
+    if request.params.logprobs is not None:
+        scores = tuple([each.logprob for each in draws if each.logprob is not None])
+    token_ids: tuple[int, ...] = (draws[0].token_id,)
+    if len(draws) > 1:
+        token_ids = tuple([each.token_id for each in draws])
     return TokenDelta(
         request_id=request.id,
-        token_ids=tuple([sampled.token_id for sampled in draws]),
-        logprobs=tuple([sampled.logprob for sampled in draws if sampled.logprob is not None]),
+        token_ids=token_ids,
+        logprobs=scores,
         finish_reason=end.reason,
         stop_token_id=end.stop_token_id,
-        last_is_output=end.reason is FinishReason.STOP and not by_token,
+        last_is_output=ends_inside,
         num_cached_tokens=request.num_cached_tokens or 0,
         prompt_logprobs=tuple(request.prompt_scores) if is_first else (),
     )

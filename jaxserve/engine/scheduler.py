@@ -286,7 +286,7 @@ class Scheduler:
         for sampled in draws:
             end = self._take_token(request, sampled)
             taken += sampled.finite
-            if end.reason is not None:
+            if end is not GOES_ON:
                 break
         # Without a slot it was preempted since: the pages of this row are others' now.
         if request.slot is not None and taken:
@@ -298,7 +298,7 @@ class Scheduler:
             self._speculator.note_tokens(request)
         if end.error is not None:
             return last_delta(request, error=end.error)
-        return delta_of(request, draws[:taken], end)
+        return delta_of(request, draws if taken == len(draws) else draws[:taken], end)
 
     def _take_token(self, request: Request, sampled: Sampled) -> End:
         if not sampled.finite:
@@ -317,6 +317,8 @@ class Scheduler:
             return End(FinishReason.ERROR, error=str(failed))
         eos_token_ids = self.admission.limits.eos_token_ids
         reason, stop_token_id = reason_to_end(request, eos_token_ids)
+        if reason is None:
+            return GOES_ON  # for most tokens; making one takes longer than all the rest here
         return End(reason, stop_token_id, by_eos=sampled.token_id in eos_token_ids)
 
     def _end(self, request: Request, reason: FinishReason) -> None:

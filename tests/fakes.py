@@ -246,13 +246,8 @@ _IDLE_ROW = Row(
 )
 
 
-def eager_speculator(
-    *, max_rows: int, token_budget: int, num_draft_tokens: int, shortest: int = 1
-) -> Speculator | None:
+def eager_speculator(buckets: Buckets, num_draft_tokens: int) -> Speculator | None:
     """None without drafts."""
     if not num_draft_tokens:
         return None
-    buckets = Buckets.build(
-        max_rows=max_rows, token_budget=token_budget, num_draft_tokens=num_draft_tokens
-    )
-    return EagerSpeculator(buckets, num_tokens=num_draft_tokens, shortest=shortest, longest=3)
+    return EagerSpeculator(buckets, num_tokens=num_draft_tokens, shortest=1, longest=3)

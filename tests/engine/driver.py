@@ -94,11 +94,7 @@ class Driver:
             limits=LIMITS,
             max_batch_size=self.max_batch_size,
             token_budget=self.token_budget,
-            speculator=eager_speculator(
-                max_rows=SIZES.max_batch_size,
-                token_budget=SIZES.token_budget,
-                num_draft_tokens=self.num_draft_tokens,
-            ),
+            speculator=eager_speculator(self.runner.buckets, self.num_draft_tokens),
         )
 
     def run(self, *requests: Request) -> list[Answer]:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from jaxserve.engine.buckets import Buckets
 from jaxserve.engine.constraint import Constraint
 from jaxserve.engine.pages import PagePool
 from jaxserve.engine.request import (
@@ -103,17 +104,16 @@ class Driver:
         num_draft_tokens: int = 0,
     ) -> None:
         """With `num_draft_tokens` drafts are verified wherever there are some."""
+        buckets = Buckets.build(
+            max_rows=max_batch_size, token_budget=token_budget, num_draft_tokens=num_draft_tokens
+        )
         self.pool = PagePool(num_pages, page_size, prefix_cache=prefix_cache)
         self.scheduler = Scheduler(
             self.pool,
             limits=engine_limits or limits(),
             max_batch_size=max_batch_size,
             token_budget=token_budget,
-            speculator=eager_speculator(
-                max_rows=max_batch_size,
-                token_budget=token_budget,
-                num_draft_tokens=num_draft_tokens,
-            ),
+            speculator=eager_speculator(buckets, num_draft_tokens),
         )
         self.runner = FakeRunner(page_size, vocab_size=VOCAB_SIZE, eos_token_id=EOS)
         self.requests: dict[str, Request] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -50,7 +51,8 @@ def test_a_command_comes_out_of_its_bytes(command: Command) -> None:
 
 def test_whoever_only_does_what_is_told_has_the_same_state(tmp_path: Path) -> None:
     folder = write_tiny_llama(tmp_path / "llama")
-    leader, follower = make_runner(folder, sizes=SMALL), make_runner(folder, sizes=SMALL)
+    sizes = replace(SMALL, num_draft_tokens=2)
+    leader, follower = make_runner(folder, sizes=sizes), make_runner(folder, sizes=sizes)
     told: list[type] = []
 
     def tell(command: Command) -> None:
@@ -59,12 +61,15 @@ def test_whoever_only_does_what_is_told_has_the_same_state(tmp_path: Path) -> No
 
     leader.lead(tell)
     constraint = FakeConstraint(lambda o: {len(o), 40}, eos=EOS)
-    Driver(leader, max_batch_size=2, token_budget=16).run(
+    driver = Driver(leader, max_batch_size=2, token_budget=16, num_draft_tokens=2)
+    driver.run(
         make_request("seeded", [4, 4, 8], temperature=1.0, seed=6),
         make_request("scored", [7 * i % 60 for i in range(40)], prompt_logprobs=1),
         make_request("held", [2, 8], constraint=constraint),
         make_request("counted", [4, 9, 8], repetition_penalty=1.5, logit_bias=((3, 2.0),)),
+        make_request("drafted", [3, 4, 3], presence_penalty=0.1, allowed_token_ids=frozenset({3})),
     )
+    assert driver.scheduler.stats().totals.drafts > 0
     assert set(told) == {RunStep, ScorePrompts, WriteSlot, WriteMasks}
     jax.tree.map(np.testing.assert_array_equal, follower.state, leader.state)
     leader.close()

@@ -18,12 +18,23 @@ SMALL = EngineSizes(
 )
 
 
-def answers_of(folder: Path, tensor_parallel: int, expert_parallel: int = 1) -> list[Answer]:
+def answers_of(
+    folder: Path, tensor_parallel: int, expert_parallel: int = 1, *, num_draft_tokens: int = 0
+) -> list[Answer]:
     runner = make_runner(
-        folder, tensor_parallel=tensor_parallel, expert_parallel=expert_parallel, sizes=SMALL
+        folder,
+        tensor_parallel=tensor_parallel,
+        expert_parallel=expert_parallel,
+        sizes=replace(SMALL, num_draft_tokens=num_draft_tokens),
     )
     # Step by step: virtual devices on few cores deadlock when dispatches pile up.
-    driver = Driver(runner, max_batch_size=2, token_budget=16, ahead=False)
+    driver = Driver(
+        runner,
+        max_batch_size=2,
+        token_budget=16,
+        ahead=False,
+        num_draft_tokens=num_draft_tokens,
+    )
     answers = driver.run(
         make_request("greedy", [1, 5, 9, 13]),
         make_request("long", [7 * i % 60 for i in range(40)]),
@@ -32,14 +43,15 @@ def answers_of(folder: Path, tensor_parallel: int, expert_parallel: int = 1) -> 
         make_request("counted", [4, 9, 8], repetition_penalty=1.5, logit_bias=((3, 2.0),)),
     )
     runner.close()
+    assert bool(driver.scheduler.stats().totals.accepted_tokens) == bool(num_draft_tokens)
     return answers
 
 
 def test_tensor_parallel_is_one_device(tmp_path: Path) -> None:
     folder = write_tiny_llama(tmp_path / "llama")
     expected = answers_of(folder, 1)
-    for tensor_parallel in (2, 4):
-        answers = answers_of(folder, tensor_parallel)
+    for tensor_parallel, num_draft_tokens in ((2, 2), (4, 0)):
+        answers = answers_of(folder, tensor_parallel, num_draft_tokens=num_draft_tokens)
         for left, right in zip(answers, expected, strict=True):
             assert left.token_ids == right.token_ids
             np.testing.assert_allclose(left.logprobs, right.logprobs, atol=1e-4)

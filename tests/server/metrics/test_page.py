@@ -18,6 +18,7 @@ from prometheus_client.samples import Sample
 from starlette.testclient import TestClient
 
 from jaxserve.config import MetricsFamily, ServeConfig, ServerConfig
+from jaxserve.engine.buckets import Buckets
 from jaxserve.engine.loop import EngineLoop
 from jaxserve.engine.metrics import AttentionInUse
 from jaxserve.engine.pages import PagePool
@@ -194,12 +195,13 @@ def _unfinished(loop: EngineLoop) -> int:
 
 @contextmanager
 def serving(*, max_queued: int = 64, num_draft_tokens: int = 0, **config: Any) -> Iterator[Served]:
+    buckets = Buckets.build(max_rows=4, token_budget=32, num_draft_tokens=num_draft_tokens)
     scheduler = Scheduler(
         PagePool(64, 4, prefix_cache=True),
         limits=limits(max_model_len=200, max_queued_requests=max_queued),
         max_batch_size=4,
         token_budget=32,
-        speculator=eager_speculator(max_rows=4, token_budget=32, num_draft_tokens=num_draft_tokens),
+        speculator=eager_speculator(buckets, num_draft_tokens),
     )
     runner = FakeRunner(4, vocab_size=ByteTokenizer.vocab_size, eos_token_id=EOS)
     runner.next_token = lambda history: ord("a") + len(history) % 26

@@ -1,8 +1,7 @@
-"""Attention on NVIDIA GPUs of Hopper's kind: our own kernel where each row has one query.
+"""Attention on NVIDIA GPUs of Hopper's kind: our own kernel, in decode and mixed steps alike.
 
-Pages are those of `xla`, a page's keys of a head in one run, so that both read the same: steps with
-several tokens a row are left to it. All runs under `shard_map`, a share of the heads on each
-device: kernels are opaque to the partitioner.
+Pages are those of `xla`, a page's keys of a head in one run. All runs under `shard_map`, a share of
+the heads on each device: kernels are opaque to the partitioner.
 """
 
 from __future__ import annotations
@@ -21,11 +20,13 @@ from jaxserve.models.attention.interface import (
     LayerDemand,
 )
 from jaxserve.models.attention.kv_row import KVRow
-from jaxserve.models.attention.split_decode import (
+from jaxserve.models.attention.query_blocks import cut, one_query_each, packed, unpacked
+from jaxserve.models.attention.split_attention import (
     DTYPES,
-    GROUP_TILE,
+    TILE_ROWS,
     TILE_TOKENS,
-    DecodeShape,
+    Blocks,
+    TileShape,
     attend_split,
     joined,
 )
@@ -39,7 +40,7 @@ _XLA = XlaAttention()
 
 
 class GpuAttention:
-    """What it does not do it refuses; nothing that it took is left to `xla` but prefill."""
+    """What it does not do it refuses; nothing that it took is left to `xla`."""
 
     name = "gpu"
 
@@ -88,7 +89,7 @@ class GpuAttention:
         sinks: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         sharded = jax.shard_map(
-            partial(_decode if one_token_per_row else _prefill, spec=spec),
+            partial(_write_and_attend, spec=spec, one_token_per_row=one_token_per_row),
             mesh=self._mesh,
             in_specs=(_HEADS, _HEADS, _HEADS, _PAGES, P(), P(axes.TENSOR)),
             out_specs=(_HEADS, _PAGES),
@@ -108,10 +109,10 @@ def _layer_refusal(layer: LayerDemand, tensor_parallel: int) -> str | None:
     if row.num_heads % tensor_parallel:
         return f"{row.num_heads} KV heads over {tensor_parallel} devices"
     group = layer.num_q_heads // row.num_heads
-    return f"{group} query heads a KV head ({GROUP_TILE} at most)" if group > GROUP_TILE else None
+    return f"{group} query heads a KV head ({TILE_ROWS} at most)" if group > TILE_ROWS else None
 
 
-def _decode(
+def _write_and_attend(
     q: jax.Array,
     k: jax.Array | None,
     v: jax.Array | None,
@@ -120,35 +121,55 @@ def _decode(
     sinks: jax.Array | None,
     *,
     spec: AttentionSpec,
+    one_token_per_row: bool,
 ) -> tuple[jax.Array, jax.Array]:
     if k is not None:
         with jax.named_scope("write_pages"):
             pages = _XLA.write(pages, k, v, metadata)
-    _, _, num_kv_heads, page_size, head_dim = pages.shape
-    shape = DecodeShape(
-        num_rows=q.shape[0],
+    num_kv_heads = pages.shape[2]
+    group = q.shape[1] // num_kv_heads
+    attend = partial(
+        _attend,
+        pages=pages,
+        page_indices=metadata.page_indices,
+        sinks=sinks,
+        spec=spec,
+        group=group,
+    )
+    with jax.named_scope("attend"):
+        if one_token_per_row:
+            tiles = q.reshape(len(q), num_kv_heads, group, -1)
+            out = attend(tiles, one_query_each(metadata)).reshape(q.shape)
+        else:
+            how = cut(metadata, num_tokens=len(q), queries=TILE_ROWS // group)
+            out = unpacked(attend(packed(q, how, num_kv_heads), how.blocks), how, group)
+    return out.astype(q.dtype), pages
+
+
+def _attend(
+    tiles: jax.Array,  # [B, K, W * G, H]
+    blocks: Blocks,
+    *,
+    pages: jax.Array,
+    page_indices: jax.Array,
+    sinks: jax.Array | None,  # f32[K * G]
+    spec: AttentionSpec,
+    group: int,
+) -> jax.Array:
+    num_blocks, num_kv_heads, live, head_dim = tiles.shape
+    shape = TileShape(
+        num_blocks=num_blocks,
+        queries=live // group,
         num_kv_heads=num_kv_heads,
-        group=q.shape[1] // num_kv_heads,
+        group=group,
         head_dim=head_dim,
-        page_size=page_size,
-        pages_per_seq=metadata.page_indices.shape[1],
+        dtype=tiles.dtype,
+        page_size=pages.shape[3],
+        pages_per_seq=page_indices.shape[1],
         scale=spec.scale,
         softcap=spec.softcap,
         window=spec.window,
     )
-    with jax.named_scope("attend"):
-        sums = attend_split(q, pages, metadata.page_indices, metadata.kv_lens, shape)
-        return joined(sums, sinks).astype(q.dtype), pages
-
-
-def _prefill(
-    q: jax.Array,
-    k: jax.Array | None,
-    v: jax.Array | None,
-    pages: jax.Array,
-    metadata: AttentionMetadata,
-    sinks: jax.Array | None,
-    *,
-    spec: AttentionSpec,
-) -> tuple[jax.Array, jax.Array]:
-    return _XLA(q, k, v, pages, metadata, spec=spec, one_token_per_row=False, sinks=sinks)
+    if sinks is not None:
+        sinks = jnp.tile(sinks.reshape(num_kv_heads, group), (1, shape.queries))
+    return joined(attend_split(tiles, pages, page_indices, blocks, shape), sinks)

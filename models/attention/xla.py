@@ -109,7 +109,9 @@ class XlaAttention:
         if k is not None:
             with jax.named_scope("write_pages"):
                 pages = _write(pages, k, v, metadata)
-        with jax.named_scope("attend"):
+        # GPU and TPU round float32 factors to fewer bits unless told not to.
+        precision = "highest" if q.dtype == jnp.float32 else None
+        with jax.named_scope("attend"), jax.default_matmul_precision(precision):
             attend = _attend_decode if one_token_per_row else _attend_ragged
             out = attend(q.astype(jnp.float32) * spec.scale, pages, metadata, spec, sinks)
         return out.astype(q.dtype), pages

@@ -8,17 +8,19 @@ import jax.numpy as jnp
 import pytest
 
 from jaxserve.models.attention.gpu import GpuAttention
-from jaxserve.models.attention.split_decode import DecodeShape
+from jaxserve.models.attention.split_attention import TileShape
 from jaxserve.sharding.mesh import make_mesh
 from tests.models.attention.conformance import Case
 
 BFLOAT16 = jnp.dtype("bfloat16")
 CASE = Case(rows=((5, 1), (70, 1)), num_tokens=2, num_rows=2, num_kv_heads=2, group=2, sinks=True)
-SHAPE = DecodeShape(
-    num_rows=1,
+SHAPE = TileShape(
+    num_blocks=1,
+    queries=1,
     num_kv_heads=8,
     group=4,
     head_dim=128,
+    dtype=BFLOAT16,
     page_size=128,
     pages_per_seq=256,
     scale=1.0,
@@ -51,11 +53,18 @@ def test_float32_is_refused() -> None:
     assert GpuAttention(make_mesh(tensor_parallel=1)).refusal(demands) == "float32"
 
 
+def test_parts_that_are_joined_are_float32_and_others_what_is_asked_for() -> None:
+    assert SHAPE.out_dtype == jnp.float32
+    alone = replace(SHAPE, num_blocks=64)
+    assert alone.out_dtype == BFLOAT16
+    assert replace(alone, dtype=jnp.dtype("float16")).out_dtype == jnp.float16
+
+
 @pytest.mark.parametrize(
     ("shape", "num_splits"),
     [
         (SHAPE, 33),
-        (replace(SHAPE, num_rows=64), 1),
+        (replace(SHAPE, num_blocks=64), 1),
         (replace(SHAPE, pages_per_seq=4), 2),
         (replace(SHAPE, pages_per_seq=1), 1),
         (replace(SHAPE, window=1024), 4),
@@ -63,6 +72,6 @@ def test_float32_is_refused() -> None:
     ids=["few rows", "many rows", "short rows", "one page", "a window"],
 )
 def test_a_row_is_split_while_the_device_is_idle_and_parts_are_long(
-    shape: DecodeShape, num_splits: int
+    shape: TileShape, num_splits: int
 ) -> None:
     assert shape.num_splits == num_splits

@@ -21,6 +21,8 @@ from jaxserve.models.config import DecoderConfig
 from jaxserve.models.quantization import Made
 from jaxserve.sharding.axes import EMBED, MLP, LogicalAxes
 
+_FLOAT32 = jnp.dtype("float32")
+_LONG = 256  # rows of a product
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": partial(jax.nn.gelu, approximate=False),
@@ -78,12 +80,31 @@ def is_dense(weight: Weight) -> bool:
     return isinstance(weight, nnx.Variable | jax.Array)
 
 
-def dense_product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """`product` with an array."""
+def dense_product(x: jax.Array, weight: jax.Array, *, dtype: jnp.dtype = _FLOAT32) -> jax.Array:
+    """`product` with an array, in `dtype`; summed in float32."""
     # GPU and TPU round float32 factors to fewer bits unless told not to.
     exact = lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
     return lax.dot_general(
-        x, weight, (((1,), (1,)), ((), ())), precision=exact, preferred_element_type=jnp.float32
+        x, weight, (((1,), (1,)), ((), ())), precision=exact, preferred_element_type=dtype
+    )
+
+
+def rounded_product(x: jax.Array, weight: Weight) -> jax.Array:
+    """`product`, rounded to the dtype of x.
+
+    Long products of a GPU or TPU write it so themselves: rounding in kernels of its own costs a GPU
+    a twelfth of a prefill. With few rows it is fused anyway, and parts that a product is split
+    into are summed in what is written.
+    """
+    if len(x) < _LONG or not is_dense(weight) or x.dtype != weight.dtype:
+        return product(x, weight).astype(x.dtype)
+
+    def written(dtype: jnp.dtype) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        return lambda x, weight: dense_product(x, weight, dtype=dtype).astype(x.dtype)
+
+    # A CPU's fast products are those that give float32.
+    return lax.platform_dependent(
+        x, weight[...], cpu=written(jnp.dtype("float32")), default=written(x.dtype)
     )
 
 
@@ -110,10 +131,9 @@ class Linear(nnx.Module):
         self.bias = param(sizes[:1], axes[:1], dtype=dtype, parts=parts[:1]) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = product(x, self.weight)
-        if self.bias is not None:
-            y = y + self.bias[...].astype(jnp.float32)
-        return y.astype(x.dtype)
+        if self.bias is None:
+            return rounded_product(x, self.weight)
+        return (product(x, self.weight) + self.bias[...].astype(jnp.float32)).astype(x.dtype)
 
 
 class Embedding(nnx.Module):

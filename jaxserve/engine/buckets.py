@@ -6,7 +6,7 @@ Plain integers. Few sizes, since each is a program to compile at start.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxserve.engine.step import Step
 
@@ -15,14 +15,19 @@ _VERIFIED_TOKENS = 64  # of a step that verifies, where two for each row are not
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A padded size there is a program for. One that `verifies` draws after each of its tokens."""
+    """A padded size there is a program for. One that `verifies` draws after each of its tokens;
+    one that is `greedy` takes the likeliest token and does nothing else that a request may ask for.
+    """
 
     num_tokens: int
     num_rows: int
     one_token_per_row: bool
     verifies: bool = False
+    greedy: bool = False
 
     def __str__(self) -> str:
+        if self.greedy:
+            return f"greedy {self.num_rows}"
         if self.verifies:
             return f"verify {self.num_rows} {self.num_tokens}"
         return f"decode {self.num_rows}" if self.one_token_per_row else f"mixed {self.num_tokens}"
@@ -35,15 +40,22 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The sizes compiled for: decode and verify by rows, mixed by tokens; each ascending."""
+    """The sizes compiled for, each kind ascending: mixed by tokens, the others by rows."""
 
     decode: tuple[Bucket, ...]
     mixed: tuple[Bucket, ...]
     verify: tuple[Bucket, ...] = ()
+    greedy: tuple[Bucket, ...] = ()
 
     @classmethod
     def build(
-        cls, *, max_rows: int, token_budget: int, min_rows: int = 1, num_draft_tokens: int = 0
+        cls,
+        *,
+        max_rows: int,
+        token_budget: int,
+        min_rows: int = 1,
+        num_draft_tokens: int = 0,
+        greedy_apart: bool = False,
     ) -> Buckets:
         """Decode buckets grow fourfold up to 16 rows, where a step costs about the same whatever
         their number, and twofold from there; mixed ones fourfold. `min_rows` is the smallest
@@ -51,12 +63,15 @@ class Buckets:
 
         With `num_draft_tokens` there are two verify buckets for every decode bucket: one with room
         for the drafts of a single row, as the others often have none, and one for those of every
-        row, though not for many tokens a row where there are many rows.
+        row, though not for many tokens a row where there are many rows. With `greedy_apart` every
+        decode bucket has a greedy twin.
         """
         rows = _sizes(min(min_rows, max_rows), max_rows, lambda n: 4 * n if n < 16 else 2 * n)
         tokens = _sizes(min(32, token_budget), token_budget, lambda n: 4 * n)
+        decode = tuple(Bucket(n, n, True) for n in rows)
         return cls(
-            decode=tuple(Bucket(n, n, True) for n in rows),
+            decode=decode,
+            greedy=tuple(replace(b, greedy=True) for b in decode) if greedy_apart else (),
             mixed=tuple(Bucket(n, max_rows, False) for n in tokens),
             verify=tuple(
                 Bucket(num_tokens, n, False, verifies=True)
@@ -67,9 +82,16 @@ class Buckets:
 
     @property
     def all(self) -> tuple[Bucket, ...]:
-        return self.decode + self.mixed + self.verify
+        return self.decode + self.mixed + self.verify + self.greedy
 
     def smallest(self, step: Step) -> Bucket:
+        bucket = self.of_size(step)
+        if self.greedy and bucket.one_token_per_row and step.is_greedy:
+            return replace(bucket, greedy=True)
+        return bucket
+
+    def of_size(self, step: Step) -> Bucket:
+        """The smallest that it fits in, whatever its rows ask for."""
         if step.verifies:
             fitting = self.verifying(len(step.rows))
             return next(b for b in fitting if b.num_tokens >= step.num_tokens)

@@ -5,6 +5,7 @@ Traced into the program of each bucket; the runner compiles them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -15,7 +16,7 @@ from jaxserve.engine.batch import CARRIED, Inputs, pack_draw
 from jaxserve.engine.buckets import Bucket
 from jaxserve.engine.device_state import DeviceState
 from jaxserve.engine.request import EngineLimits
-from jaxserve.engine.sampling import Draw, count_tokens, sample
+from jaxserve.engine.sampling import Draw, count_tokens, likeliest, sample
 from jaxserve.engine.sizes import EngineSizes
 from jaxserve.engine.verifying import drafts_until, reached
 from jaxserve.models.attention.interface import AttentionBackend, row_of_token
@@ -51,24 +52,40 @@ class Computation:
             last = (cu_q_lens[1:] - 1).clip(0)
             logits = self.logits(model, hidden if bucket.verifies else hidden[last])
         with jax.named_scope("sample"):
-            take = self._verify if bucket.verifies else self._draw
-            draw, state = take(logits, state, inputs)
+            draw, state = self._take(bucket)(logits, state, inputs)
         states = hidden if bucket.hands_states_out else None
         return state._replace(cache=cache), pack_draw(draw), states
 
     def logits(self, model: Decoder, hidden: jax.Array) -> jax.Array:
         return jax.lax.with_sharding_constraint(model.logits(hidden), self.replicated)
 
+    def _take(self, bucket: Bucket) -> Callable[..., tuple[Draw, DeviceState]]:
+        if bucket.greedy:
+            return self._draw_likeliest
+        return self._verify if bucket.verifies else self._draw
+
+    def _draw_likeliest(
+        self, logits: jax.Array, state: DeviceState, inputs: Inputs
+    ) -> tuple[Draw, DeviceState]:
+        """A token for each row, none of which asks for anything else."""
+        limits = self.limits
+        draw = likeliest(logits, num_valid=limits.vocab_size, max_logprobs=limits.max_logprobs)
+        return draw, self._carry(draw, state, inputs)
+
     def _draw(
         self, logits: jax.Array, state: DeviceState, inputs: Inputs
     ) -> tuple[Draw, DeviceState]:
         """A token for each row."""
         draw = self._sample(logits, state, inputs)
-        slot = jnp.where(inputs.samples, inputs.draw_slots, self.sizes.max_batch_size)
-        last_tokens = state.last_tokens.at[slot].set(draw.tokens, mode="drop")
         counted = inputs.samples & inputs.sampling.counts_tokens
         table = count_tokens(state.slots, draw.tokens, inputs.draw_slots, counted)
-        return draw, state._replace(last_tokens=last_tokens, slots=table)
+        return draw, self._carry(draw, state._replace(slots=table), inputs)
+
+    def _carry(self, draw: Draw, state: DeviceState, inputs: Inputs) -> DeviceState:
+        """With the tokens that the next step begins with, which the host has not seen yet."""
+        slot = jnp.where(inputs.samples, inputs.draw_slots, self.sizes.max_batch_size)
+        last_tokens = state.last_tokens.at[slot].set(draw.tokens, mode="drop")
+        return state._replace(last_tokens=last_tokens)
 
     def _verify(
         self, logits: jax.Array, state: DeviceState, inputs: Inputs

@@ -42,7 +42,7 @@ class Pace:
         is where nothing waits for drafts. The first run of a program, which may take ten times as
         long as others, does not count.
         """
-        bucket = self._buckets.smallest(step)
+        bucket = self._buckets.of_size(step)
         if bucket not in self._has_run:
             self._has_run.add(bucket)
         elif step.verifies:

@@ -101,6 +101,16 @@ class Request:
     page_hashes: list[bytes] = field(default_factory=list)  # of the full pages, in order
     prompt_scores: list[TokenLogprob] = field(default_factory=list)  # from the second token on
     finish_reason: FinishReason | None = None
+    is_greedy: bool = field(init=False)  # wants the likeliest token, of raw logits, and no more
+
+    def __post_init__(self) -> None:
+        params = self.params
+        self.is_greedy = (
+            params.temperature <= 0
+            and params.logprobs is None
+            and self.constraint is None
+            and not params.needs_slot_table
+        )
 
     @property
     def num_tokens(self) -> int:

@@ -98,6 +98,7 @@ class Runner:
             token_budget=sizes.token_budget,
             min_rows=_min_rows(dtype, mesh),
             num_draft_tokens=sizes.num_draft_tokens,
+            greedy_apart=_conditions_wait(mesh),
         )
         self._compute = Computation(attention, sizes, limits, self._replicated)
         packer = Packer(num_slots=sizes.max_batch_size, pages_per_seq=sizes.pages_per_seq)
@@ -171,7 +172,8 @@ class Runner:
     def _run_idle(self) -> None:
         """Run programs once: on a CPU the smallest of each kind, as there is nothing to load."""
         idle, on_cpu = Step(()), self._mesh.devices.flat[0].platform == "cpu"
-        kinds = (self.buckets.decode, self.buckets.mixed, self.buckets.verify)
+        buckets = self.buckets
+        kinds = (buckets.decode, buckets.mixed, buckets.verify, buckets.greedy)
         smallest = [kind[0] for kind in kinds if kind]
         for index, bucket in enumerate(self.buckets.all):
             if on_cpu and bucket not in smallest:
@@ -354,6 +356,12 @@ class Runner:
 
     def _replicated_shape(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
+
+
+def _conditions_wait(mesh: Mesh) -> bool:
+    """On a GPU the host waits for what a program's conditional depends on before it goes on, so
+    that no step can be started while one with a conditional runs."""
+    return mesh.devices.flat[0].platform == "gpu"
 
 
 def _min_rows(dtype: jnp.dtype, mesh: Mesh) -> int:

@@ -1,13 +1,14 @@
 """Which token does each row draw: logits to tokens and log-probabilities, on the device.
 
 Pure JAX over the whole batch in one program. Work that no row of the batch asks for is skipped
-by a conditional, not by another program. A row's draw depends on its own logits, params, seed and
-position only, never on its neighbours.
+by a conditional, not by another program, but for `likeliest`. A row's draw depends on its own
+logits, params, seed and position only, never on its neighbours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -92,10 +93,7 @@ def sample(
     in transformers. Greedy ties go to the lowest id. Ids at or past `num_valid` (padding of the
     embedding) are never drawn.
     """
-    finite = jnp.isfinite(logits).all(-1)
-    logits = jnp.where(finite[:, None], logits, 0.0)
-    valid = jnp.arange(logits.shape[-1]) < num_valid
-    raw = jnp.where(valid, logits, _BANNED)
+    finite, raw = _without_padding(logits, num_valid)
     adjusted = _adjust(raw, params, slots, table, drafted)
     adjusted = _constrain(adjusted, params, slots, table)
     tokens = jax.lax.cond(
@@ -104,6 +102,21 @@ def sample(
         lambda: jnp.argmax(adjusted, -1).astype(jnp.int32),
     )
     return Draw(tokens, finite, *_logprobs(raw, tokens, params, max_logprobs))
+
+
+def likeliest(logits: jax.Array, *, num_valid: int, max_logprobs: int) -> Draw:
+    """What `sample` draws for rows that are greedy and ask for nothing else, without asking."""
+    finite, raw = _without_padding(logits, num_valid)
+    return Draw(
+        jnp.argmax(raw, -1).astype(jnp.int32), finite, *_no_logprobs(len(raw), max_logprobs)
+    )
+
+
+def _without_padding(logits: jax.Array, num_valid: int) -> tuple[jax.Array, jax.Array]:
+    """Which rows are finite, and logits with nothing for the tokens that do not exist."""
+    finite = jnp.isfinite(logits).all(-1)
+    logits = jnp.where(finite[:, None], logits, 0.0)
+    return finite, jnp.where(jnp.arange(logits.shape[-1]) < num_valid, logits, _BANNED)
 
 
 def write_slot(table: SlotTable, slot: jax.Array, words: jax.Array) -> SlotTable:
@@ -247,16 +260,16 @@ def _largest_key(keys: jax.Array, enough: Callable[[jax.Array], jax.Array]) -> j
 def _logprobs(
     raw: jax.Array, tokens: jax.Array, params: BatchSampling, max_logprobs: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    num_rows = tokens.shape[0]
-
     def compute() -> tuple[jax.Array, jax.Array, jax.Array]:
         logprobs = jax.nn.log_softmax(raw, -1)
         chosen = jnp.take_along_axis(logprobs, tokens[:, None], -1)[:, 0]
         top, ids = jax.lax.top_k(logprobs, max_logprobs)
         return chosen, ids.astype(jnp.int32), top
 
-    def skip() -> tuple[jax.Array, jax.Array, jax.Array]:
-        zeros = jnp.zeros((num_rows, max_logprobs))
-        return jnp.zeros(num_rows), zeros.astype(jnp.int32), zeros.astype(jnp.float32)
-
+    skip = partial(_no_logprobs, len(tokens), max_logprobs)
     return jax.lax.cond(params.wants_logprobs.any(), compute, skip)
+
+
+def _no_logprobs(num_rows: int, max_logprobs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    top = (num_rows, max_logprobs)
+    return jnp.zeros(num_rows), jnp.zeros(top, jnp.int32), jnp.zeros(top)

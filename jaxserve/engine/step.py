@@ -46,6 +46,11 @@ class Step:
         self.verifies = any([row.drafts for row in rows])
 
     @property
+    def is_greedy(self) -> bool:
+        """Whether every row wants its likeliest token and nothing besides."""
+        return all([row.request.is_greedy for row in self.rows])
+
+    @property
     def decode_only(self) -> bool:
         return self.num_tokens == len(self.rows)  # none computes less than one
 

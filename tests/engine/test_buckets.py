@@ -25,6 +25,29 @@ def test_buckets_are_few_and_cover_every_step() -> None:
         assert str(buckets.smallest(step)) == name
 
 
+def test_where_greedy_buckets_are_apart_greedy_rows_decode_there_and_no_others() -> None:
+    buckets = Buckets.build(max_rows=4, token_budget=32, greedy_apart=True)
+    greedy = row(0, 9, 1)
+    asking = [
+        SamplingParams(max_tokens=5, temperature=0.5),
+        SamplingParams(max_tokens=5, temperature=0.0, logprobs=1),
+        SamplingParams(max_tokens=5, temperature=0.0, frequency_penalty=1.0),
+        SamplingParams(max_tokens=5, temperature=0.0, min_tokens=2),
+    ]
+    greedy = greedy._replace(request=replaced(SamplingParams(max_tokens=5, temperature=0.0)))
+    assert str(buckets.smallest(Step((greedy,)))) == "greedy 1"
+    for params in asking:
+        other = greedy._replace(request=replaced(params))
+        assert str(buckets.smallest(Step((greedy, other)))) == "decode 4"
+    assert str(buckets.smallest(Step((greedy._replace(num_tokens=2),)))) == "mixed 32"
+    apart_not = Buckets.build(max_rows=4, token_budget=32)
+    assert str(apart_not.smallest(Step((greedy,)))) == "decode 1"
+
+
+def replaced(params: SamplingParams) -> Request:
+    return Request(id="r", prompt_ids=tuple(range(10)), params=params)
+
+
 def test_no_decode_bucket_is_smaller_than_the_least_rows() -> None:
     assert [b.num_rows for b in Buckets.build(max_rows=4, token_budget=8, min_rows=2).decode] == [
         2,

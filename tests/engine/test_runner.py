@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxserve.engine.runner as runner_module
 from jaxserve.engine.program_facts import process_facts
 from jaxserve.engine.programs import Programs
 from jaxserve.engine.runner import Runner
@@ -47,6 +48,25 @@ def test_bfloat16_is_close_to_float32(folder: Path) -> None:
     assert len(rounded.token_ids) == len(exact.token_ids)
     np.testing.assert_allclose(rounded.logprobs[0], exact.logprobs[0], atol=0.2)
     assert rounded.logprobs != exact.logprobs
+
+
+def test_greedy_programs_answer_as_those_that_do_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for apart in (False, True):
+        monkeypatch.setattr(runner_module, "_conditions_wait", lambda _, apart=apart: apart)
+        runner = make_runner(folder, "float32")
+        runner.warm_up()
+        assert bool(runner.buckets.greedy) == apart
+        driver = Driver(runner, max_batch_size=2, token_budget=16)
+        requests = [
+            make_request("greedy", [3, 1, 4, 1, 5], max_tokens=12, logprobs=None),
+            make_request("drawn", [2, 7], max_tokens=5, temperature=1.0, logprobs=None),
+        ]
+        answers.append([each.token_ids for each in driver.run(*requests)])
+        runner.close()
+    assert answers[0] == answers[1]
 
 
 def test_a_compilation_after_ready_is_counted(folder: Path) -> None:

@@ -14,6 +14,7 @@ from jaxserve.engine.sampling import (
     SlotTable,
     count_tokens,
     empty_slots,
+    likeliest,
     sample,
 )
 
@@ -187,6 +188,17 @@ def test_zero_temperature_takes_the_first_of_the_largest() -> None:
     rows = [{"temperature": 0.0, "top_k": 3, "top_p": 0.1}, {"temperature": 0.0}]
     tokens = np.asarray(draw(rows, seeds_for(2), logits).tokens)
     assert tokens.tolist() == [3, 0]
+
+
+def test_the_likeliest_is_what_greedy_rows_draw() -> None:
+    logits = np.random.default_rng(5).normal(size=(6, VOCAB)).astype(np.float32)
+    logits[1, [7, 3]] = 50.0
+    logits[2, 4] = np.nan
+    wanted = draw([{"temperature": 0.0}] * 6, seeds_for(6), logits, valid=20)
+    got = likeliest(jnp.asarray(logits), num_valid=20, max_logprobs=4)
+    for part, same in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(part, same)
+        assert part.dtype == same.dtype
 
 
 def test_ids_past_the_vocabulary_are_never_drawn() -> None:

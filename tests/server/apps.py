@@ -128,5 +128,5 @@ def events(body: str) -> list[Any]:
 
 def bare_events(body: str) -> list[Any]:
     """The events of a whole TGI stream, which has no end mark."""
-    assert "[DONE]" not in body and body.endswith("\n\n")
+    assert "data: [DONE]" not in body.split("\n") and body.endswith("\n\n")
     return events(body + "data: [DONE]\n\n")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jaxserve.config import Quantize
 
 SHAPE = Path("configs/shapes/llama-8b")
+TINY = Path("jaxserve/shipped/tiny-chat")
 
 
 def conformance(shape: Path, dry_run: bool) -> None:
@@ -58,7 +59,7 @@ def _measure(
     from jaxserve.config import ModelSource
 
     if dry_run:
-        source = ModelSource(quantize=quantize)
+        source = ModelSource(model=str(TINY), quantize=quantize)
         load = EngineLoad(source=source, rows=(2,), prefill=(8,), output_len=4, rounds=1)
     else:
         source = ModelSource(model=str(shape), load_format="dummy", quantize=quantize)
@@ -69,7 +70,7 @@ def _measure(
 def peer(shape: Path, dry_run: bool) -> None:
     from scripts import gpu_peer
 
-    gpu_peer.main(shape, dry_run=dry_run)
+    gpu_peer.main(TINY if dry_run else shape, dry_run=dry_run)
 
 
 PARTS: Mapping[str, Callable[[Path, bool], None]] = {

@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jaxserve.models.layers import dense_product
 
 ROUNDS = 5
-AT_ONCE = {
-    "cpu": 1
-}  # calls that are waited for together; elsewhere 10, since a call is short there
+AT_ONCE = {"cpu": 1}  # calls that are waited for together; elsewhere 10, where one is short
 STREAM_BYTES = {"cpu": 256 << 20}  # far beyond any cache; elsewhere a GiB
 FACTOR_SIZE = {"cpu": 1024}  # rows and columns of a product; elsewhere 8192
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxserve.engine.constraint import Constraint
 from jaxserve.engine.pages import PagePool
@@ -74,6 +75,14 @@ class Answer:
     finish_reason: FinishReason | None = None
     num_cached_tokens: int = 0
     error: str | None = None
+
+
+def assert_same(left: list[Answer], right: list[Answer], *, atol: float = 1e-4) -> None:
+    """Tokens and ends alike, log-probabilities but for rounding."""
+    for what in ("token_ids", "finish_reason", "error"):
+        assert [getattr(a, what) for a in left] == [getattr(a, what) for a in right]
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=atol)
 
 
 @dataclass

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.sizes import EngineSizes
-from tests.engine.driver import Answer, Driver, make_request, make_runner
+from tests.engine.driver import Answer, Driver, assert_same, make_request, make_runner
 from tests.models.variants import VARIANTS
 
 SMALL = EngineSizes(page_size=4, num_pages=80, max_batch_size=4, token_budget=32, max_model_len=128)
@@ -43,12 +42,6 @@ def answers(runner: Runner, *, at_once: bool, again: bool = False, **options: in
 @pytest.fixture(scope="module")
 def expected(runner: Runner) -> list[Answer]:
     return answers(runner, at_once=False, prefix_cache=False)
-
-
-def assert_same(left: list[Answer], right: list[Answer]) -> None:
-    assert [a.token_ids for a in left] == [a.token_ids for a in right]
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
 
 
 def test_chunked_prefill_is_whole_prefill(runner: Runner, expected: list[Answer]) -> None:

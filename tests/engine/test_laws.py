@@ -11,7 +11,7 @@ import pytest
 
 from jaxserve.engine.request import FinishReason, Request
 from jaxserve.engine.runner import Runner
-from tests.engine.driver import EOS, LIMITS, Answer, Driver, make_request, make_runner
+from tests.engine.driver import EOS, LIMITS, Answer, Driver, assert_same, make_request, make_runner
 from tests.fakes import FakeConstraint, History
 from tests.tiny_models import write_tiny_llama
 
@@ -79,13 +79,6 @@ def requests() -> list[Request]:
 
 def alone(runner: Runner, **options: Any) -> list[Answer]:
     return [Driver(runner, **options).run(request)[0] for request in requests()]
-
-
-def assert_same(left: list[Answer], right: list[Answer]) -> None:
-    assert [a.token_ids for a in left] == [a.token_ids for a in right]
-    assert [a.finish_reason for a in left] == [a.finish_reason for a in right]
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import safetensors.numpy
 from jaxserve.engine.request import Request
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.sizes import EngineSizes
-from tests.engine.driver import Answer, make_request, make_runner
+from tests.engine.driver import Answer, assert_same, make_request, make_runner
 from tests.engine.driver import Driver as AnyDriver
 from tests.models.hybrid_variants import HYBRID_VARIANTS
 
@@ -64,13 +64,6 @@ def requests() -> list[Request]:
         ask("even", 16, temperature=0.8, seed=7, max_tokens=20),
         ask("odd", 23, max_tokens=5),
     ]
-
-
-def assert_same(left: list[Answer], right: list[Answer]) -> None:
-    assert [a.token_ids for a in left] == [a.token_ids for a in right]
-    assert [a.error for a in left] == [a.error for a in right]
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

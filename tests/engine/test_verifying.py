@@ -17,7 +17,7 @@ import pytest
 from jaxserve.engine.request import Request
 from jaxserve.engine.runner import Runner
 from jaxserve.engine.verifying import drafts_until, reached
-from tests.engine.driver import EOS, SIZES, Answer, Driver, make_request, make_runner
+from tests.engine.driver import EOS, SIZES, Answer, Driver, assert_same, make_request, make_runner
 from tests.fakes import FakeConstraint
 from tests.tiny_models import write_tiny_llama
 
@@ -62,13 +62,6 @@ def requests() -> list[Request]:
     ]
     constraint = FakeConstraint(lambda output: {len(output) % 2, EOS}, eos=EOS)
     return [*free, make_request("c", prompt(4, 30), constraint=constraint, ignore_eos=True)]
-
-
-def assert_same(left: list[Answer], right: list[Answer]) -> None:
-    assert [a.token_ids for a in left] == [a.token_ids for a in right]
-    assert [a.finish_reason for a in left] == [a.finish_reason for a in right]
-    for a, b in zip(left, right, strict=True):
-        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

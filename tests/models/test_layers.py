@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from jaxserve.models.families.registry import read_model_config
-from jaxserve.models.layers import ACTIVATIONS, Embedding, FeedForward, Linear
+from jaxserve.models.layers import ACTIVATIONS, Embedding, FeedForward, Linear, rounded_product
 from tests.models.tolerance import assert_agrees
 
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
@@ -57,3 +58,24 @@ def test_embedding_of_a_token_outside_the_table_is_no_error() -> None:
     rows = embedding(jnp.array([1, 99], jnp.int32))
     np.testing.assert_array_equal(rows[0], [3.0, 4.0, 5.0])
     assert np.isfinite(rows).all()
+
+
+@pytest.mark.parametrize("num_rows", [5, 300])
+def test_a_rounded_product_is_the_product_rounded_once(num_rows: int) -> None:
+    x, weight = random(num_rows, 64), random(48, 64)
+    rounded = [jnp.asarray(each, BFLOAT16) for each in (x, weight)]
+    exact = np.asarray(rounded[0], np.float64) @ np.asarray(rounded[1], np.float64).T
+    got = rounded_product(*rounded)
+    assert got.dtype == BFLOAT16
+    np.testing.assert_allclose(got.astype(FLOAT32), exact, rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_rows", "written"), [(255, "f32"), (256, "bf16")])
+def test_a_gpu_writes_long_products_in_bfloat16_and_short_ones_in_float32(
+    num_rows: int, written: str
+) -> None:
+    shapes = [jax.ShapeDtypeStruct((rows, 64), BFLOAT16) for rows in (num_rows, 48)]
+    traced = jax.jit(rounded_product).trace(*shapes)
+    product = f"tensor<48x64xbf16>) -> tensor<{num_rows}x48x{written}>"
+    assert product in traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert f"-> tensor<{num_rows}x48xf32>" in traced.lower(lowering_platforms=("cpu",)).as_text()

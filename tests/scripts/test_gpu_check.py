@@ -21,9 +21,9 @@ def gpu_check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_its_parts_run_and_print_their_tables() -> None:
-    done = gpu_check("conformance", "attention", "engine", "--dry-run")
+    done = gpu_check("conformance", "attention", "engine", "peer", "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
-    for column in ("worst error", "xla, MBU", "xla, MFU", "decode, rows 2"):
+    for column in ("worst error", "xla, MBU", "xla, MFU", "decode, rows 2", "torch"):
         assert column in done.stdout
 
 
